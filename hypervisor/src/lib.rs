@@ -1,0 +1,1 @@
+//! One trait for machines; QEMU behind it; memory that fits the host.

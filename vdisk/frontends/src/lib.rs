@@ -1,0 +1,1 @@
+//! Shows a virtual disk to the world: FUSE and NBD.
