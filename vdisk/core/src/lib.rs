@@ -12,9 +12,13 @@
 
 pub mod device;
 pub mod error;
+pub mod flat;
+pub mod layer;
 pub mod memory;
+pub mod stack;
+pub mod store;
+pub mod vhd;
 
 pub use device::{BlockDevice, DeviceInfo, Disk, Extent, ExtentKind, SECTOR};
 pub use error::{Error, ErrorKind, Result};
-pub use vdisk_luks as luks;
 pub use vdisk_xts as xts;

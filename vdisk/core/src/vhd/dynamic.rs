@@ -1,0 +1,366 @@
+//! The dynamic layer: blocks appear at the end of the file as they are first written.
+//!
+//! What keeps it safe is the order in which things reach the medium:
+//! - A valid footer exists at every instant: the copy at the start is never touched while the file
+//!   grows, and a growing file gets its new footer before anything overwrites the old one.
+//! - A table entry is written only after its block's bitmap and data are durable, and only by a flush;
+//!   a crash before that loses nothing that was acknowledged, just space that the next open takes back.
+//! - Space that is freed is reused only after the table that no longer names it is durable.
+//!
+//! So a flush costs one sync, or two when blocks or sectors were new, however many they were.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::bitmap::Bitmap;
+use super::footer::FOOTER_LEN;
+use super::header::{DynamicHeader, UNUSED};
+use crate::device::SECTOR;
+use crate::error::{Error, ErrorKind, Result};
+use crate::layer::{Frozen, Layer, Place, Published, Reservation, Run, Zeroed};
+use crate::store::{Store, Synced};
+
+/// Payload starts at multiples of this, so that a guest's 4 KiB lies in one page of the host's file.
+const ALIGN: u64 = 4096;
+
+/// Table entries in a sector.
+const PER_SECTOR: usize = SECTOR as usize / 4;
+
+/// What is known in memory of a block's bitmap.
+mod state {
+    /// Not read yet.
+    pub const UNKNOWN: u8 = 0;
+    /// Every sector was written.
+    pub const FULL: u8 = 1;
+    /// Some sectors were; the bitmap is in the map.
+    pub const PARTIAL: u8 = 2;
+}
+
+/// A dynamic VHD as a layer. One object owns the file's metadata; nothing else may write the file.
+pub struct Dynamic {
+    store: Arc<dyn Store>,
+    sectors: u64,
+    block_sectors: u64,
+    bitmap_len: u64,
+    table_offset: u64,
+    /// Per block: the sector of the file where its bitmap starts, its data right after it.
+    table: Box<[AtomicU32]>,
+    states: Box<[AtomicU8]>,
+    partial: RwLock<HashMap<usize, Arc<Bitmap>>>,
+    growth: Mutex<Growth>,
+    frozen: Mutex<FrozenParts>,
+}
+
+/// Where the file ends, and what changed since the last flush.
+struct Growth {
+    footer: [u8; FOOTER_LEN],
+    /// Where the footer is now; the next block goes here or later.
+    footer_at: u64,
+    /// Slots (offsets of bitmaps) that may be used again.
+    free: Vec<u64>,
+    /// Slots freed since the last flush; the table on disk may still name them.
+    freed: Vec<u64>,
+    /// Blocks that the table on disk does not name yet.
+    new_blocks: Vec<usize>,
+    /// Blocks of the table on disk whose bitmap gained bits.
+    changed_blocks: Vec<usize>,
+    /// Sectors of the table that changed.
+    changed_table: BTreeSet<usize>,
+}
+
+/// What a flush set aside, to be written when the data is durable.
+#[derive(Default)]
+struct FrozenParts {
+    writes: Vec<(u64, Vec<u8>)>,
+    blocks: Vec<usize>,
+    freed: Vec<u64>,
+}
+
+impl Dynamic {
+    /// A layer over the file of `footer`'s disk, whose table was read and checked by the caller.
+    /// `footer_at` is where the footer lies, at or after the end of every block.
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        size: u64,
+        header: &DynamicHeader,
+        table: Vec<u32>,
+        footer: [u8; FOOTER_LEN],
+        footer_at: u64,
+    ) -> Self {
+        let states = table.iter().map(|_| AtomicU8::new(state::UNKNOWN)).collect();
+        Self {
+            store,
+            sectors: size / SECTOR,
+            block_sectors: u64::from(header.block_size) / SECTOR,
+            bitmap_len: header.bitmap_len(),
+            table_offset: header.table_offset,
+            table: table.into_iter().map(AtomicU32::new).collect(),
+            states,
+            partial: RwLock::default(),
+            growth: Mutex::new(Growth {
+                footer,
+                footer_at,
+                free: Vec::new(),
+                freed: Vec::new(),
+                new_blocks: Vec::new(),
+                changed_blocks: Vec::new(),
+                changed_table: BTreeSet::new(),
+            }),
+            frozen: Mutex::default(),
+        }
+    }
+
+    fn growth(&self) -> MutexGuard<'_, Growth> {
+        self.growth.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn partial(&self, block: usize) -> Option<Arc<Bitmap>> {
+        self.partial.read().unwrap_or_else(PoisonError::into_inner).get(&block).cloned()
+    }
+
+    /// Byte offset of a block's bitmap, or `None` where the block was never written.
+    fn slot(&self, block: usize) -> Option<u64> {
+        match self.table[block].load(Ordering::Acquire) {
+            UNUSED => None,
+            sector => Some(u64::from(sector) * SECTOR),
+        }
+    }
+
+    /// The block of a sector, the sector within it, and how many of the next `max` lie in it.
+    fn split(&self, first: u64, max: u64) -> (usize, u64, u64) {
+        let within = first % self.block_sectors;
+        ((first / self.block_sectors) as usize, within, max.min(self.block_sectors - within))
+    }
+
+    /// The bitmap of an allocated block, read when it is first needed; `None` when every sector is there.
+    fn bitmap(&self, block: usize, slot: u64) -> Result<Option<Arc<Bitmap>>> {
+        loop {
+            match self.states[block].load(Ordering::Acquire) {
+                state::FULL => return Ok(None),
+                state::PARTIAL => {
+                    // It may have filled up and left the map in between: look again.
+                    if let Some(bitmap) = self.partial(block) {
+                        return Ok(Some(bitmap));
+                    }
+                }
+                _ => {
+                    let mut bytes = vec![0; self.bitmap_len as usize];
+                    self.store.read_at(slot, &mut bytes)?;
+                    let bitmap = Bitmap::from_bytes(&bytes, self.block_sectors);
+                    let mut partial = self.partial.write().unwrap_or_else(PoisonError::into_inner);
+                    // Whoever read it first has made it known; later changes are in theirs.
+                    if self.states[block].load(Ordering::Acquire) == state::UNKNOWN {
+                        if bitmap.is_full() {
+                            self.states[block].store(state::FULL, Ordering::Release);
+                        } else {
+                            partial.insert(block, Arc::new(bitmap));
+                            self.states[block].store(state::PARTIAL, Ordering::Release);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a block its place in the file. Its sectors stay absent until they are published.
+    fn allocate(&self, block: usize) -> Result<u64> {
+        let mut growth = self.growth();
+        if let Some(slot) = self.slot(block) {
+            return Ok(slot);
+        }
+        let slot = match growth.free.pop() {
+            Some(slot) => slot,
+            None => {
+                let data = (growth.footer_at + self.bitmap_len).next_multiple_of(ALIGN);
+                let end = data + self.block_sectors * SECTOR;
+                if end / SECTOR >= u64::from(UNUSED) {
+                    return Err(Error::new(ErrorKind::NoSpace, "the VHD file cannot grow past 2 TiB"));
+                }
+                self.store.write_at(end, &growth.footer)?;
+                growth.footer_at = end;
+                data - self.bitmap_len
+            }
+        };
+        let bitmap = Bitmap::empty(self.block_sectors);
+        bitmap.dirty.store(true, Ordering::Relaxed);
+        self.partial.write().unwrap_or_else(PoisonError::into_inner).insert(block, Arc::new(bitmap));
+        self.states[block].store(state::PARTIAL, Ordering::Release);
+        self.table[block].store((slot / SECTOR) as u32, Ordering::Release);
+        growth.new_blocks.push(block);
+        growth.changed_table.insert(block / PER_SECTOR);
+        Ok(slot)
+    }
+
+    /// Takes a block out of the table. The caller made sure that no request is using it.
+    fn free(&self, block: usize, slot: u64) {
+        let mut growth = self.growth();
+        self.table[block].store(UNUSED, Ordering::Release);
+        self.states[block].store(state::UNKNOWN, Ordering::Release);
+        self.partial.write().unwrap_or_else(PoisonError::into_inner).remove(&block);
+        growth.freed.push(slot);
+        growth.changed_table.insert(block / PER_SECTOR);
+    }
+
+    /// A bitmap as it is now, marked clean, with the place it belongs.
+    fn take_bitmap(&self, block: usize) -> Option<(u64, Vec<u8>)> {
+        let slot = self.slot(block)?;
+        let bitmap = self.partial(block)?;
+        // Clean first: a bit that is set after this will be written by the next flush, too.
+        bitmap.dirty.store(false, Ordering::SeqCst);
+        Some((slot, bitmap.to_bytes(self.bitmap_len as usize)))
+    }
+
+    fn table_sector(&self, index: usize) -> (u64, Vec<u8>) {
+        let from = index * PER_SECTOR;
+        let mut bytes: Vec<u8> = self.table[from..self.table.len().min(from + PER_SECTOR)]
+            .iter()
+            .flat_map(|entry| entry.load(Ordering::Acquire).to_be_bytes())
+            .collect();
+        bytes.resize(SECTOR as usize, 0xff);
+        (self.table_offset + index as u64 * SECTOR, bytes)
+    }
+
+    /// Sectors from `first` on, at most `max`, in blocks that were never written.
+    fn unused_run(&self, first: u64, max: u64) -> u64 {
+        let (mut block, _, mut run) = self.split(first, max);
+        while run < max {
+            block += 1;
+            if self.slot(block).is_some() {
+                break;
+            }
+            run = max.min(run + self.block_sectors);
+        }
+        run
+    }
+}
+
+impl Layer for Dynamic {
+    fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    fn map(&self, first: u64, max: u64) -> Result<Run> {
+        let (block, within, max_here) = self.split(first, max);
+        let Some(slot) = self.slot(block) else {
+            return Ok(Run { sectors: self.unused_run(first, max), place: Place::Zero });
+        };
+        let here = Place::Here(slot + self.bitmap_len + within * SECTOR);
+        Ok(match self.bitmap(block, slot)? {
+            None => Run { sectors: max_here, place: here },
+            Some(bitmap) => match bitmap.run(within, max_here) {
+                (true, sectors) => Run { sectors, place: here },
+                (false, sectors) => Run { sectors, place: Place::Zero },
+            },
+        })
+    }
+
+    fn reserve(&self, first: u64, max: u64) -> Result<Reservation> {
+        let (block, within, sectors) = self.split(first, max);
+        let slot = match self.slot(block) {
+            Some(slot) => slot,
+            None => self.allocate(block)?,
+        };
+        let offset = slot + self.bitmap_len + within * SECTOR;
+        Ok(Reservation { first, sectors, offset, zero_fill: None })
+    }
+
+    fn publish(&self, reservation: &Reservation) -> Result<Published> {
+        let (block, within, _) = self.split(reservation.first, reservation.sectors);
+        let slot = reservation.offset - self.bitmap_len - within * SECTOR;
+        let Some(bitmap) = self.bitmap(block, slot)? else {
+            return Ok(Published::Yes);
+        };
+        if bitmap.set(within, reservation.sectors) {
+            if !bitmap.dirty.swap(true, Ordering::SeqCst) {
+                self.growth().changed_blocks.push(block);
+            }
+            if bitmap.is_full() {
+                self.states[block].store(state::FULL, Ordering::Release);
+            }
+        }
+        Ok(Published::Yes)
+    }
+
+    fn zero(&self, first: u64, max: u64, plain: bool) -> Result<Zeroed> {
+        let (block, within, sectors) = self.split(first, max);
+        let Some(slot) = self.slot(block) else {
+            return Ok(Zeroed::Done(self.unused_run(first, max)));
+        };
+        let whole = self.block_sectors.min(self.sectors - block as u64 * self.block_sectors);
+        if within == 0 && sectors >= whole {
+            self.free(block, slot);
+            return Ok(Zeroed::Done(sectors));
+        }
+        let sectors = match self.bitmap(block, slot)? {
+            Some(bitmap) => match bitmap.run(within, sectors) {
+                (false, absent) => return Ok(Zeroed::Done(absent)),
+                (true, present) => present,
+            },
+            None => sectors,
+        };
+        // Zeros are written even where clearing bits would do: many readers ignore the bitmap.
+        if !plain {
+            return Ok(Zeroed::Write(sectors));
+        }
+        self.store.punch(slot + self.bitmap_len + within * SECTOR, sectors * SECTOR)?;
+        Ok(Zeroed::Done(sectors))
+    }
+
+    fn freeze(&self) -> Result<Frozen> {
+        let mut growth = self.growth();
+        // Bitmaps of blocks that no table on disk names may be written with the data they describe.
+        for (written, block) in growth.new_blocks.iter().enumerate() {
+            if let Some((slot, bytes)) = self.take_bitmap(*block)
+                && let Err(e) = self.store.write_at(slot, &bytes)
+            {
+                // Nothing is lost: what was marked clean is marked changed again, for the next try.
+                for block in &growth.new_blocks[..=written] {
+                    if let Some(bitmap) = self.partial(*block) {
+                        bitmap.dirty.store(true, Ordering::SeqCst);
+                    }
+                }
+                return Err(e);
+            }
+        }
+        let mut blocks = std::mem::take(&mut growth.new_blocks);
+        let changed = std::mem::take(&mut growth.changed_blocks);
+        let mut writes: Vec<_> = changed.iter().filter_map(|block| self.take_bitmap(*block)).collect();
+        writes.extend(growth.changed_table.iter().map(|index| self.table_sector(*index)));
+        growth.changed_table.clear();
+        blocks.extend(changed);
+        let freed = std::mem::take(&mut growth.freed);
+        let dirty = !writes.is_empty();
+        *self.frozen.lock().unwrap_or_else(PoisonError::into_inner) = FrozenParts { writes, blocks, freed };
+        Ok(Frozen { dirty })
+    }
+
+    fn persist(&self, frozen: Synced<Frozen>) -> Result<()> {
+        if !frozen.into_inner().dirty {
+            return Ok(());
+        }
+        let parts = std::mem::take(&mut *self.frozen.lock().unwrap_or_else(PoisonError::into_inner));
+        for (offset, bytes) in &parts.writes {
+            self.store.write_at(*offset, bytes)?;
+        }
+        self.store.sync()?;
+        for slot in &parts.freed {
+            self.store.punch(*slot, self.bitmap_len + self.block_sectors * SECTOR)?;
+        }
+        self.growth().free.extend(parts.freed);
+        // A bitmap that is full and on disk need not be remembered.
+        let mut partial = self.partial.write().unwrap_or_else(PoisonError::into_inner);
+        for block in parts.blocks {
+            if self.states[block].load(Ordering::Acquire) == state::FULL
+                && partial.get(&block).is_some_and(|b| !b.dirty.load(Ordering::SeqCst))
+            {
+                partial.remove(&block);
+            }
+        }
+        Ok(())
+    }
+}
