@@ -28,6 +28,8 @@ mod simd;
 mod unit;
 mod xts;
 
+pub mod speed;
+
 pub use error::Error;
 pub use kernel::Kernel;
 pub use key::{KEY_LEN, XtsKey};
