@@ -23,15 +23,17 @@ mod error;
 mod kernel;
 mod key;
 mod portable;
+mod selftest;
 #[allow(unsafe_code)]
 mod simd;
-mod unit;
-mod xts;
-
 pub mod speed;
+mod unit;
+mod vectors;
+mod xts;
 
 pub use error::Error;
 pub use kernel::Kernel;
 pub use key::{KEY_LEN, XtsKey};
+pub use selftest::self_test;
 pub use unit::DataUnit;
 pub use xts::Xts;

@@ -10,8 +10,8 @@ pub const MAX_REQUEST: usize = 64 << 20;
 /// Encryption speed of one kernel on this thread in GB/s (10⁹ bytes per second).
 ///
 /// Enciphers one buffer of `request_len` bytes in place, again and again, for at least `min_time`
-/// of processor time (wall-clock time where the system does not tell) in about 20 rounds, and
-/// reports the fastest round: the figure least disturbed by whatever else the machine does.
+/// of processor time (wall-clock time where the system does not tell), and reports the fastest
+/// millisecond or so: the figure least disturbed by whatever else the machine does.
 ///
 /// # Errors
 /// [`Error::KernelUnavailable`], and [`Error::RequestLength`] if `request_len` is not one or more
@@ -33,20 +33,23 @@ pub fn measure(
     // The speed of AES here does not depend on the key.
     let key = XtsKey::new(core::array::from_fn(|i| i as u8))?;
     let xts = Xts::with_kernel(&key, kernel)?;
-    let mut buf = vec![0; request_len];
+    // On a page, as the buffers of real requests are.
+    let mut room = vec![0; request_len + PAGE];
+    let lead = room.as_ptr().align_offset(PAGE).min(PAGE);
+    let buf = &mut room[lead..][..request_len];
     Ok(best_rate(request_len, min_time, |n| {
-        xts.encrypt(unit, n, &mut buf)
+        xts.encrypt(unit, n, buf)
     }))
 }
 
-/// Rounds per measurement: the best of them counts.
-const ROUNDS: u32 = 20;
+const PAGE: usize = 4096;
 
-/// The best of [`ROUNDS`] rounds of `work`, each of `bytes` per call, in GB/s. `work` is given a
-/// running number.
-fn best_rate(bytes: usize, min_time: Duration, mut work: impl FnMut(u64)) -> f64 {
-    // Never so short that the clock's own resolution shows.
-    let round = (min_time / ROUNDS).max(Duration::from_millis(1));
+/// Long beside the clock's resolution, short beside a neighbour's time slice.
+const ROUND: Duration = Duration::from_millis(1);
+
+/// The fastest of the rounds of `work` that fit in `time` (at least one), in GB/s. One call of
+/// `work` does `bytes`; it is given a running number.
+fn best_rate(bytes: usize, time: Duration, mut work: impl FnMut(u64)) -> f64 {
     let mut n = 0;
     let mut timed = |calls: u64| {
         let start = Clock::now();
@@ -58,10 +61,15 @@ fn best_rate(bytes: usize, min_time: Duration, mut work: impl FnMut(u64)) -> f64
     };
     // Doubling until one round is long enough also warms caches and clock rate.
     let mut calls = 1;
-    while timed(calls) < round {
+    let mut best = timed(calls);
+    while best < ROUND {
         calls *= 2;
+        best = timed(calls);
     }
-    let best = (0..ROUNDS).map(|_| timed(calls)).min().unwrap_or(round);
+    let start = Clock::now();
+    while start.elapsed() < time {
+        best = best.min(timed(calls));
+    }
     let seconds = best.as_secs_f64().max(1e-9);
     (calls as f64) * (bytes as f64) / seconds / 1e9
 }

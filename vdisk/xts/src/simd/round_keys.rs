@@ -1,6 +1,7 @@
 //! AES-256 key schedules made by the processor's own key instructions: no table look-up, so no
 //! timing that depends on the key.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -106,16 +107,32 @@ fn invert(encrypt: &Schedule, decrypt: &mut Schedule) {
     }
 }
 
+#[inline]
 #[target_feature(enable = "sse2")]
 pub(super) fn load(bytes: &[u8; 16]) -> __m128i {
     // SAFETY: the reference is valid for 16 bytes; the instruction needs no alignment.
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }
 
+#[inline]
 #[target_feature(enable = "sse2")]
 pub(super) fn store(bytes: &mut [u8; 16], value: __m128i) {
     // SAFETY: the reference is valid for 16 bytes; the instruction needs no alignment.
     unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), value) }
+}
+
+/// The same keys, but the compiler must read them anew from here on.
+///
+/// Otherwise it would read all of them before a loop over data, run out of registers and keep
+/// copies on the stack, where nobody wipes them.
+#[inline]
+pub(super) fn read_again(keys: &Schedule) -> &Schedule {
+    let mut at: *const Schedule = keys;
+    // SAFETY: there is no instruction in it; `at` is still the address of `keys`.
+    unsafe {
+        asm!("/* {0} */", inout(reg) at, options(readonly, nostack, preserves_flags));
+        &*at
+    }
 }
 
 #[cfg(test)]
