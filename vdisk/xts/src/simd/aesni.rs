@@ -7,8 +7,10 @@ use std::arch::x86_64::*;
 use super::round_keys::{RoundKeys, Schedule, load, read_again};
 use super::x86::{Lanes, Tweaks};
 
-/// Blocks in flight. Eight states, a round key and a few tweaks fill the 16 registers.
+/// Blocks in flight. Eight states, two round keys and a few tweaks fill the 16 registers.
 const WIDTH: usize = 8;
+/// Bytes in flight.
+const RUN: usize = 16 * WIDTH;
 
 pub(super) struct AesNi;
 
@@ -17,9 +19,14 @@ impl Lanes for AesNi {
         is_x86_feature_detected!("aes") && is_x86_feature_detected!("sse2")
     }
 
-    unsafe fn tweaks(keys: &RoundKeys, first: u64, step: u64, used: usize, out: &mut Tweaks) {
+    unsafe fn tweaks<const SECTORS: usize>(
+        keys: &RoundKeys,
+        first: u64,
+        used: usize,
+        out: &mut Tweaks,
+    ) {
         // SAFETY: the caller saw `available`, which lists the features.
-        unsafe { tweaks(&keys.tweak, first, step, used, out) }
+        unsafe { tweaks::<SECTORS>(&keys.tweak, first, used, out) }
     }
 
     unsafe fn units<const ENCRYPT: bool, const SECTORS: usize>(
@@ -41,7 +48,7 @@ impl Lanes for AesNi {
 /// Enciphers sector numbers, `WIDTH` at a time.
 #[inline(never)]
 #[target_feature(enable = "aes,sse2")]
-fn tweaks(keys: &Schedule, first: u64, step: u64, used: usize, out: &mut Tweaks) {
+fn tweaks<const SECTORS: usize>(keys: &Schedule, first: u64, used: usize, out: &mut Tweaks) {
     let mut number = first;
     for group in out
         .0
@@ -50,14 +57,22 @@ fn tweaks(keys: &Schedule, first: u64, step: u64, used: usize, out: &mut Tweaks)
         .iter_mut()
         .take(used.div_ceil(WIDTH))
     {
+        let keys = read_again(keys);
+        let key = load(&keys[0]);
         let mut state = [_mm_setzero_si128(); WIDTH];
         for x in &mut state {
-            *x = _mm_xor_si128(_mm_set_epi64x(0, number.cast_signed()), load(&keys[0]));
-            number = number.wrapping_add(step);
+            *x = _mm_xor_si128(_mm_set_epi64x(0, number.cast_signed()), key);
+            number = number.wrapping_add(SECTORS as u64);
         }
-        rounds::<true>(keys, &mut state);
+        for key in &keys[1..14] {
+            let key = load(key);
+            for x in &mut state {
+                *x = _mm_aesenc_si128(*x, key);
+            }
+        }
+        let key = load(&keys[14]);
         for (x, out) in state.iter().zip(group) {
-            let done = _mm_aesenclast_si128(*x, load(&keys[14]));
+            let done = _mm_aesenclast_si128(*x, key);
             // SAFETY: `out` is 16 writable bytes; the instruction needs no alignment.
             unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), done) };
         }
@@ -69,76 +84,119 @@ fn tweaks(keys: &Schedule, first: u64, step: u64, used: usize, out: &mut Tweaks)
 #[inline(never)]
 #[target_feature(enable = "aes,sse2")]
 unsafe fn units<const ENCRYPT: bool, const SECTORS: usize>(
-    keys: &Schedule,
+    schedule: &Schedule,
     tweaks: &[[u64; 2]],
     mut src: *const u8,
     mut dst: *mut u8,
 ) {
-    for first in tweaks {
-        // SAFETY: 16 readable bytes; no alignment is needed.
-        let mut next = unsafe { _mm_loadu_si128(first.as_ptr().cast()) };
-        for _ in 0..SECTORS * 512 / (16 * WIDTH) {
-            let keys = read_again(keys);
-            let mut tweaks = [_mm_setzero_si128(); WIDTH];
-            let mut state = [_mm_setzero_si128(); WIDTH];
-            for i in 0..WIDTH {
-                tweaks[i] = next;
-                next = double(next);
-                // SAFETY: the caller gives SECTORS × 512 bytes per tweak; the two loops visit
-                // each of their blocks once. All loads of a group come before its first store.
-                let data = unsafe { _mm_loadu_si128(src.add(16 * i).cast()) };
-                state[i] = _mm_xor_si128(_mm_xor_si128(data, tweaks[i]), load(&keys[0]));
+    let mut units = tweaks.iter();
+    let Some(first) = units.next() else { return };
+    let mut tweaks = [read(first); WIDTH];
+    for i in 1..WIDTH {
+        tweaks[i] = double(tweaks[i - 1]);
+    }
+    loop {
+        // SAFETY: the caller gives SECTORS × 512 bytes per tweak at both pointers, and this goes
+        // through as many runs.
+        unsafe {
+            for _ in 1..SECTORS * 512 / RUN {
+                let next = double(tweaks[WIDTH - 1]);
+                run::<ENCRYPT>(schedule, &mut tweaks, next, src, dst);
+                src = src.add(RUN);
+                dst = dst.add(RUN);
             }
-            rounds::<ENCRYPT>(keys, &mut state);
-            for i in 0..WIDTH {
-                // The last round ends in a xor: let it take the tweak along.
-                let last = _mm_xor_si128(load(&keys[14]), tweaks[i]);
-                let done = if ENCRYPT {
-                    _mm_aesenclast_si128(state[i], last)
-                } else {
-                    _mm_aesdeclast_si128(state[i], last)
-                };
-                // SAFETY: as for the load.
-                unsafe { _mm_storeu_si128(dst.add(16 * i).cast(), done) };
+            let next = units.next();
+            run::<ENCRYPT>(schedule, &mut tweaks, read(next.unwrap_or(first)), src, dst);
+            if next.is_none() {
+                return;
             }
-            // SAFETY: at most one past the caller's last byte.
-            unsafe {
-                src = src.add(16 * WIDTH);
-                dst = dst.add(16 * WIDTH);
-            }
+            src = src.add(RUN);
+            dst = dst.add(RUN);
         }
     }
 }
 
-/// The thirteen full rounds.
+/// Enciphers `WIDTH` blocks and meanwhile replaces their `tweaks` by those that begin with `next`.
+///
+/// # Safety
+/// `RUN` bytes are readable at `src` and writable at `dst`.
 #[inline]
 #[target_feature(enable = "aes,sse2")]
-fn rounds<const ENCRYPT: bool>(keys: &Schedule, state: &mut [__m128i; WIDTH]) {
-    for key in &keys[1..14] {
-        let key = load(key);
-        for x in state.iter_mut() {
-            *x = if ENCRYPT {
-                _mm_aesenc_si128(*x, key)
-            } else {
-                _mm_aesdec_si128(*x, key)
-            };
-        }
-        in_step(state);
+unsafe fn run<const ENCRYPT: bool>(
+    schedule: &Schedule,
+    tweaks: &mut [__m128i; WIDTH],
+    mut next: __m128i,
+    src: *const u8,
+    dst: *mut u8,
+) {
+    let schedule = read_again(schedule);
+    let key = load(&schedule[0]);
+    let mut state = [_mm_setzero_si128(); WIDTH];
+    for i in 0..WIDTH {
+        // SAFETY: i < WIDTH, so this stays within the RUN bytes; no alignment is needed.
+        let data = unsafe { _mm_loadu_si128(src.add(16 * i).cast()) };
+        state[i] = _mm_xor_si128(_mm_xor_si128(data, tweaks[i]), key);
+    }
+    let last = load(&schedule[14]);
+    // The last round ends in a xor: let it take the tweak along.
+    let mut ends = *tweaks;
+    macro_rules! round {
+        ($n:literal) => {
+            let key = load(&schedule[$n]);
+            for x in &mut state {
+                *x = if ENCRYPT {
+                    _mm_aesenc_si128(*x, key)
+                } else {
+                    _mm_aesdec_si128(*x, key)
+                };
+            }
+            in_step(&mut state, &mut next);
+        };
+        // While the AES unit is busy, other ports make one of the next tweaks.
+        ($n:literal, $i:literal) => {
+            ends[$i] = _mm_xor_si128(ends[$i], last);
+            tweaks[$i] = next;
+            next = double(next);
+            round!($n);
+        };
+    }
+    round!(1, 0);
+    round!(2, 1);
+    round!(3, 2);
+    round!(4, 3);
+    round!(5, 4);
+    round!(6, 5);
+    round!(7, 6);
+    round!(8, 7);
+    round!(9);
+    round!(10);
+    round!(11);
+    round!(12);
+    round!(13);
+    for i in 0..WIDTH {
+        let done = if ENCRYPT {
+            _mm_aesenclast_si128(state[i], ends[i])
+        } else {
+            _mm_aesdeclast_si128(state[i], ends[i])
+        };
+        // SAFETY: as for the load; all loads of the run came before.
+        unsafe { _mm_storeu_si128(dst.add(16 * i).cast(), done) };
     }
 }
 
-/// Makes the compiler finish a round of all eight blocks before the next round of any.
+/// Makes the compiler finish a round of all eight blocks, and the tweak made beside it, before
+/// the next round of any.
 ///
-/// Left alone it saves registers by running them one after the other, each instruction waiting
-/// for the one before.
+/// Left alone it saves registers by running the eight one after the other, each instruction
+/// waiting for the one before.
 #[inline]
 #[target_feature(enable = "sse2")]
-fn in_step(state: &mut [__m128i; WIDTH]) {
+fn in_step(state: &mut [__m128i; WIDTH], beside: &mut __m128i) {
     let [a, b, c, d, e, f, g, h] = state;
-    // SAFETY: there is no instruction in it, only the claim that all eight are changed together.
+    // SAFETY: there is no instruction in it, only the claim that all nine are changed together.
     unsafe {
         asm!(
-            "/* {0} {1} {2} {3} {4} {5} {6} {7} */",
+            "/* {0} {1} {2} {3} {4} {5} {6} {7} {8} */",
             inout(xmm_reg) * a,
             inout(xmm_reg) * b,
             inout(xmm_reg) * c,
@@ -147,9 +205,17 @@ fn in_step(state: &mut [__m128i; WIDTH]) {
             inout(xmm_reg) * f,
             inout(xmm_reg) * g,
             inout(xmm_reg) * h,
+            inout(xmm_reg) * beside,
             options(pure, nomem, nostack, preserves_flags),
         );
     }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn read(tweak: &[u64; 2]) -> __m128i {
+    // SAFETY: 16 readable bytes; no alignment is needed.
+    unsafe { _mm_loadu_si128(tweak.as_ptr().cast()) }
 }
 
 /// Multiplies by x in GF(2¹²⁸), without a branch on the secret.

@@ -21,13 +21,18 @@ impl Lanes for Vaes512 {
             && is_x86_feature_detected!("vpclmulqdq")
     }
 
-    unsafe fn tweaks(keys: &RoundKeys, first: u64, step: u64, used: usize, out: &mut Tweaks) {
-        // SAFETY: the caller saw `available`, which lists the features of both functions.
+    unsafe fn tweaks<const SECTORS: usize>(
+        keys: &RoundKeys,
+        first: u64,
+        used: usize,
+        out: &mut Tweaks,
+    ) {
+        // SAFETY: the caller saw `available`, which lists the features of these functions.
         unsafe {
-            if used <= 4 {
-                tweaks::<1>(&keys.tweak, first, step, out);
-            } else {
-                tweaks::<{ BATCH / 4 }>(&keys.tweak, first, step, out);
+            match used {
+                0..=4 => tweaks::<SECTORS, 1>(&keys.tweak, first, out),
+                5..=8 => tweaks::<SECTORS, 2>(&keys.tweak, first, out),
+                _ => tweaks::<SECTORS, { BATCH / 4 }>(&keys.tweak, first, out),
             }
         }
     }
@@ -49,22 +54,23 @@ impl Lanes for Vaes512 {
 }
 
 /// Enciphers `4 * GROUPS` sector numbers, four per register.
-///
-/// Not inlined: its round keys must not compete for registers with those of the data, or the
-/// compiler would keep copies of key material on the stack.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,vaes,vpclmulqdq")]
-fn tweaks<const GROUPS: usize>(keys: &Schedule, first: u64, step: u64, out: &mut Tweaks) {
+fn tweaks<const SECTORS: usize, const GROUPS: usize>(
+    keys: &Schedule,
+    first: u64,
+    out: &mut Tweaks,
+) {
     let whiten = broadcast(&keys[0]);
+    let step = SECTORS as i64;
+    let steps = _mm512_set_epi64(0, 3 * step, 0, 2 * step, 0, step, 0, 0);
+    // Only the low half of each lane counts: that is where the carry would go.
+    let mut numbers = _mm512_maskz_set1_epi64(0x55, first.cast_signed());
+    numbers = _mm512_add_epi64(numbers, steps);
     let mut state = [_mm512_setzero_si512(); GROUPS];
-    for (group, x) in state.iter_mut().enumerate() {
-        let number = |lane: u64| {
-            first
-                .wrapping_add(step.wrapping_mul(4 * group as u64 + lane))
-                .cast_signed()
-        };
-        let numbers = _mm512_set_epi64(0, number(3), 0, number(2), 0, number(1), 0, number(0));
+    for x in &mut state {
         *x = _mm512_xor_si512(numbers, whiten);
+        numbers = _mm512_add_epi64(numbers, _mm512_maskz_set1_epi64(0x55, 4 * step));
     }
     for key in &keys[1..14] {
         let key = broadcast(key);

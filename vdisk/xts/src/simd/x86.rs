@@ -22,11 +22,16 @@ pub(super) trait Lanes: Send + Sync + 'static {
     /// Whether processor and operating system support every instruction below.
     fn available() -> bool;
 
-    /// Enciphers the sector numbers `first`, `first + step`, … into at least `used` tweaks.
+    /// Enciphers the sector numbers `first`, `first + SECTORS`, … into at least `used` tweaks.
     ///
     /// # Safety
     /// [`Lanes::available`] is true.
-    unsafe fn tweaks(keys: &RoundKeys, first: u64, step: u64, used: usize, out: &mut Tweaks);
+    unsafe fn tweaks<const SECTORS: usize>(
+        keys: &RoundKeys,
+        first: u64,
+        used: usize,
+        out: &mut Tweaks,
+    );
 
     /// Enciphers (or deciphers) as many units of `SECTORS` × 512 bytes as there are `tweaks`.
     ///
@@ -75,7 +80,7 @@ impl<L: Lanes> OnX86<L> {
             // SAFETY: `self` exists, so the kernel is available; `used` units are at most the
             // units that are left, all within the caller's `len` bytes.
             unsafe {
-                L::tweaks(&self.keys, sector, SECTORS as u64, used, &mut tweaks);
+                L::tweaks::<SECTORS>(&self.keys, sector, used, &mut tweaks);
                 L::units::<ENCRYPT, SECTORS>(&self.keys, &tweaks.0[..used], src, dst);
                 src = src.add(used * SECTORS * SECTOR);
                 dst = dst.add(used * SECTORS * SECTOR);
