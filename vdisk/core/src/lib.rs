@@ -10,15 +10,20 @@
 //! [`Store`]: store::Store
 #![forbid(unsafe_code)]
 
+pub mod convert;
 pub mod device;
 pub mod error;
 pub mod flat;
+pub mod image;
+pub mod keys;
 pub mod layer;
 pub mod memory;
+pub mod overlay;
 pub mod stack;
 pub mod store;
 pub mod vhd;
 
 pub use device::{BlockDevice, DeviceInfo, Disk, Extent, ExtentKind, SECTOR};
 pub use error::{Error, ErrorKind, Result};
+pub use vdisk_luks as luks;
 pub use vdisk_xts as xts;

@@ -39,6 +39,12 @@ impl FileStore {
         Self::lock(file, path, sharing)
     }
 
+    /// Opens an existing file to look at it while somebody else may be writing it.
+    pub fn open_unlocked(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io("cannot open", e).at_path(path))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
     /// Makes a new file, readable by its owner alone. It must not exist.
     pub fn create_new(path: &Path) -> Result<Self> {
         let file = OpenOptions::new()
@@ -53,20 +59,36 @@ impl FileStore {
 
     /// A file without a name in `dir`: it is gone when the store is, even if the host loses power.
     pub fn unnamed(dir: &Path) -> Result<Self> {
-        let fail = |e| Error::io("cannot create a temporary file", e).at_path(dir);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).mode(0o600);
-        match options.custom_flags(nix::libc::O_TMPFILE).open(dir) {
-            Ok(file) => Ok(Self { file, path: dir.join("(unnamed)") }),
-            // Some file systems have no unnamed files: a name that lives for a moment does it too.
-            Err(e) if matches!(e.raw_os_error(), Some(nix::libc::EOPNOTSUPP | nix::libc::EISDIR)) => {
-                let path = dir.join(format!(".medley-{}", uuid::Uuid::new_v4()));
-                let file = options.custom_flags(0).create_new(true).open(&path).map_err(fail)?;
-                std::fs::remove_file(&path).map_err(fail)?;
-                Ok(Self { file, path: dir.join("(unnamed)") })
-            }
-            Err(e) => Err(fail(e)),
+        if let Some(store) = Self::tmpfile(dir)? {
+            return Ok(store);
         }
+        // Some file systems have no unnamed files: a name that lives for a moment does it too.
+        let path = dir.join(format!(".medley-{}", uuid::Uuid::new_v4()));
+        let store = Self::create_new(&path)?;
+        std::fs::remove_file(&path)
+            .map_err(|e| Error::io("cannot remove a temporary file", e).at_path(&path))?;
+        Ok(store)
+    }
+
+    /// A file without a name that may get one later, or `None` where the file system has no such thing.
+    pub(super) fn tmpfile(dir: &Path) -> Result<Option<Self>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(0o600).custom_flags(nix::libc::O_TMPFILE);
+        match options.open(dir) {
+            Ok(file) => Ok(Some(Self { file, path: dir.join("(a file without a name)") })),
+            Err(e) if matches!(e.raw_os_error(), Some(nix::libc::EOPNOTSUPP | nix::libc::EISDIR)) => Ok(None),
+            Err(e) => Err(Error::io("cannot create a file in this folder", e).at_path(dir)),
+        }
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Another handle on the same open file; the lock is shared with it.
+    pub fn try_clone(&self) -> Result<Self> {
+        let file = self.file.try_clone().map_err(|e| Error::io("cannot open again", e).at_path(&self.path))?;
+        Ok(Self { file, path: self.path.clone() })
     }
 
     fn lock(file: File, path: &Path, sharing: Sharing) -> Result<Self> {

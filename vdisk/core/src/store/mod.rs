@@ -1,8 +1,10 @@
 //! Where bytes finally lie: a file or something that behaves like one, addressed by position only.
 
+mod draft;
 mod file;
 mod memory;
 
+pub use draft::Draft;
 pub use file::{FileStore, Sharing};
 pub use memory::MemoryStore;
 

@@ -20,6 +20,9 @@ pub struct Opened {
     /// What was found damaged but did not keep the image from being opened, in words. When it was opened
     /// for writing, it has been mended.
     pub troubles: Vec<String>,
+    /// Bytes at the end of the file that no block uses: what a crash or a discard left behind. Opened for
+    /// writing, they have been given back.
+    pub slack: u64,
 }
 
 /// How an image keeps its payload.
@@ -121,7 +124,7 @@ fn open_fixed(store: Arc<dyn Store>, footer: Footer, place: FooterPlace) -> Resu
         .remedy("fetch the file again"));
     }
     let flat = Flat::new(store, footer.current_size / SECTOR);
-    Ok(Opened { footer, payload: Payload::Fixed(flat), troubles: Vec::new() })
+    Ok(Opened { footer, payload: Payload::Fixed(flat), troubles: Vec::new(), slack: 0 })
 }
 
 fn open_dynamic(
@@ -166,6 +169,7 @@ fn open_dynamic(
     let start_copy = footer_at(&*store, 0, FOOTER_LEN)?;
     let copy = footer.to_bytes_like(&start_copy);
     let mut footer_place = payload_end;
+    let mut slack = 0;
     match place {
         FooterPlace::Start => {
             troubles.push("the footer at the end of the file was missing or damaged".into());
@@ -177,13 +181,15 @@ fn open_dynamic(
             }
         }
         FooterPlace::End(at) => {
-            // A crash leaves whole blocks that no table names; small gaps are other writers' padding.
-            if at >= end + u64::from(header.block_size) && !read_only {
-                store.write_at(end, &copy)?;
-                store.sync()?;
-                store.set_len(end + FOOTER_LEN as u64)?;
-                footer_place = end;
-                troubles.push(format!("{} bytes that no block used were given back", at - end));
+            // Only whole blocks count: small gaps are other writers' padding.
+            if at >= end + u64::from(header.block_size) {
+                slack = at - end;
+                if !read_only {
+                    store.write_at(end, &copy)?;
+                    store.sync()?;
+                    store.set_len(end + FOOTER_LEN as u64)?;
+                    footer_place = end;
+                }
             }
             if Footer::parse(&start_copy).is_err() {
                 troubles.push("the footer's copy at the start of the file was damaged".into());
@@ -195,7 +201,7 @@ fn open_dynamic(
         }
     }
     let dynamic = Dynamic::new(store, footer.current_size, &header, table, copy, footer_place);
-    Ok(Opened { footer, payload: Payload::Dynamic(Box::new(dynamic), header), troubles })
+    Ok(Opened { footer, payload: Payload::Dynamic(Box::new(dynamic), header), troubles, slack })
 }
 
 /// Checks that every block lies in the file, past the metadata, and that no two overlap. Returns the end

@@ -1,0 +1,88 @@
+//! A file in the making: it gets its name only when it is complete, so that no crash or signal leaves
+//! half a file behind under any name.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::linkat;
+
+use super::{FileStore, Store};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A new file for `path`. Dropped without [`Draft::publish`], it never existed.
+pub struct Draft {
+    store: FileStore,
+    path: PathBuf,
+    /// The name it has meanwhile, on file systems that know no files without names.
+    temporary: Option<PathBuf>,
+}
+
+impl Draft {
+    /// Starts a file that will be called `path`, which must not exist.
+    pub fn new(path: &Path) -> Result<Self> {
+        if path.symlink_metadata().is_ok() {
+            return Err(Error::new(ErrorKind::InvalidRequest, "the file exists already")
+                .at_path(path)
+                .remedy("choose another name or remove it"));
+        }
+        let dir = directory(path);
+        match FileStore::tmpfile(dir) {
+            Ok(Some(store)) => Ok(Self { store, path: path.to_owned(), temporary: None }),
+            Ok(None) => {
+                let name = dir.join(format!(".medley-{}.part", uuid::Uuid::new_v4()));
+                let store = FileStore::create_new(&name)?;
+                Ok(Self { store, path: path.to_owned(), temporary: Some(name) })
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Where the bytes go meanwhile; another handle on the same file.
+    pub fn store(&self) -> Result<FileStore> {
+        self.store.try_clone()
+    }
+
+    /// Makes what was written durable and gives it its name. Never replaces a file.
+    pub fn publish(mut self) -> Result<()> {
+        self.store.sync()?;
+        let fail = |e: std::io::Error| Error::io("cannot give the new file its name", e).at_path(&self.path);
+        match &self.temporary {
+            None => {
+                let own = format!("/proc/self/fd/{}", self.store.file().as_raw_fd());
+                linkat(AT_FDCWD, own.as_str(), AT_FDCWD, &self.path, AtFlags::AT_SYMLINK_FOLLOW)
+                    .map_err(|e| fail(e.into()))?;
+            }
+            Some(name) => {
+                std::fs::hard_link(name, &self.path).map_err(fail)?;
+                std::fs::remove_file(name).map_err(fail)?;
+            }
+        }
+        self.temporary = None;
+        sync_directory(directory(&self.path))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(name) = &self.temporary {
+            let _ = std::fs::remove_file(name);
+        }
+    }
+}
+
+/// The folder a file lies in.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes names in a folder durable.
+fn sync_directory(dir: &Path) -> Result<()> {
+    File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| Error::io("cannot sync the folder", e).at_path(dir))
+}
