@@ -1,1 +1,37 @@
 //! One trait for machines; QEMU behind it; memory that fits the host.
+//!
+//! A [`Hypervisor`] makes a [`Machine`] from a [`MachineSpec`]: first the machine is created (its
+//! process, devices and sockets exist, its processor stands still), then it is started. A machine
+//! never outlives the value that stands for it, nor the process that made it.
+//!
+//! ```no_run
+//! use medley_hypervisor::{DiskEndpoint, Hypervisor, MachineSpec, qemu::Qemu};
+//! use std::time::Duration;
+//!
+//! # fn main() -> medley_hypervisor::Result<()> {
+//! let qemu = Qemu::find()?;
+//! let disk = DiskEndpoint::nbd_unix("/run/medley/disk.sock", "");
+//! let machine = qemu.create(&MachineSpec::new("office", disk, "/run/medley/office"))?;
+//! machine.start()?;
+//! machine.powerdown()?;
+//! let exit = machine.stop(Duration::from_secs(30))?;
+//! println!("{exit}");
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod events;
+mod machine;
+pub mod memory;
+#[cfg(target_os = "linux")]
+pub mod qemu;
+mod spec;
+
+pub use error::{Error, ErrorKind, Result};
+pub use events::{Event, Events};
+pub use machine::{Exit, Hypervisor, Machine, State, StopReason};
+pub use spec::{
+    Acceleration, Accelerator, AcceleratorChoice, Boot, Channel, DiskEndpoint, MachineSpec,
+    Network, OnReset, Serial,
+};

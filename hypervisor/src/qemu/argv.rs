@@ -1,0 +1,355 @@
+//! QEMU's command line: a pure function of the specification.
+
+use crate::{Accelerator, Boot, DiskEndpoint, MachineSpec, Network, OnReset, Serial};
+use serde_json::{Value, json};
+use std::os::fd::RawFd;
+use std::path::Path;
+
+/// The arguments that make this machine, stopped before its first instruction, with its monitor on
+/// an inherited descriptor. The specification must have been validated.
+pub(super) fn arguments(
+    spec: &MachineSpec,
+    accelerator: Accelerator,
+    monitor: RawFd,
+) -> Vec<String> {
+    let mut args = Arguments(Vec::new());
+    args.option("-name", format!("guest={}", spec.name));
+    args.confine();
+    args.accelerate(accelerator);
+    args.option("-m", format!("{}M", spec.memory_mib));
+    args.option("-smp", spec.cpus.to_string());
+    args.flag("-S");
+    let reset = match spec.on_reset {
+        OnReset::Restart => "reset",
+        OnReset::Stop => "shutdown",
+    };
+    args.option(
+        "-action",
+        format!("reboot={reset},shutdown=poweroff,panic=shutdown"),
+    );
+    args.option("-rtc", "base=utc");
+
+    args.option("-chardev", format!("socket,id=monitor,fd={monitor}"));
+    args.option("-mon", "chardev=monitor,mode=control");
+
+    args.boot(&spec.boot);
+    args.disk(&spec.disk, spec.boot == Boot::Disk);
+    args.serial(&spec.serial);
+    args.channels(spec);
+    match spec.network {
+        Network::None => {}
+        Network::User => {
+            args.json("-netdev", json!({"type": "user", "id": "net0"}));
+            // No option ROM: nobody boots from this card, and the ROMs are a package of their own.
+            args.device(json!({"driver": "virtio-net-pci", "netdev": "net0", "romfile": ""}));
+        }
+    }
+    args.json("-object", json!({"qom-type": "rng-builtin", "id": "rng0"}));
+    args.device(json!({"driver": "virtio-rng-pci", "rng": "rng0"}));
+    args.device(json!({"driver": "pvpanic"}));
+    args.0
+}
+
+/// What every QEMU of ours is told first: none of the user's or the distribution's defaults, no
+/// window, and no system call that a machine has no need of.
+pub(super) fn confined() -> Vec<String> {
+    let mut args = Arguments(Vec::new());
+    args.confine();
+    args.0
+}
+
+/// The arguments for an accelerator and the processor that goes with it.
+pub(super) fn accelerated(accelerator: Accelerator) -> Vec<String> {
+    let mut args = Arguments(Vec::new());
+    args.accelerate(accelerator);
+    args.0
+}
+
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn flag(&mut self, name: &str) {
+        self.0.push(name.into());
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<String>) {
+        self.0.extend([name.into(), value.into()]);
+    }
+
+    /// Options in JSON need no escaping.
+    fn json(&mut self, name: &str, value: Value) {
+        self.option(name, value.to_string());
+    }
+
+    fn device(&mut self, value: Value) {
+        self.json("-device", value);
+    }
+
+    fn confine(&mut self) {
+        self.flag("-nodefaults");
+        self.flag("-no-user-config");
+        self.option("-display", "none");
+        self.option(
+            "-sandbox",
+            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        );
+    }
+
+    fn accelerate(&mut self, accelerator: Accelerator) {
+        let (accelerator, cpu) = match accelerator {
+            Accelerator::Kvm => ("kvm", "host"),
+            Accelerator::Tcg => ("tcg", "max"),
+        };
+        self.option("-machine", "q35");
+        self.option("-accel", accelerator);
+        self.option("-cpu", cpu);
+    }
+
+    fn boot(&mut self, boot: &Boot) {
+        if let Boot::Kernel {
+            kernel,
+            initrd,
+            cmdline,
+        } = boot
+        {
+            self.option("-kernel", utf8(kernel));
+            if let Some(initrd) = initrd {
+                self.option("-initrd", utf8(initrd));
+            }
+            self.option("-append", cmdline);
+        }
+    }
+
+    fn disk(&mut self, disk: &DiskEndpoint, boots: bool) {
+        let DiskEndpoint::NbdUnix {
+            socket,
+            export,
+            reconnect,
+        } = disk;
+        let mut node = json!({
+            "driver": "nbd",
+            "node-name": "disk0",
+            "server": {"type": "unix", "path": utf8(socket)},
+            "reconnect-delay": reconnect.as_secs().min(u32::MAX.into()),
+            "discard": "unmap",
+            "detect-zeroes": "off",
+            "cache": {"direct": false, "no-flush": false},
+        });
+        if !export.is_empty() {
+            node["export"] = export.as_str().into();
+        }
+        self.json("-blockdev", node);
+        let mut device = json!({
+            "driver": "virtio-blk-pci",
+            "id": "disk0-dev",
+            "drive": "disk0",
+            "write-cache": "on",
+            // A guest that sees a failed write remounts read-only or worse. Halted, it can go on
+            // as if nothing had been once the disk is back.
+            "rerror": "stop",
+            "werror": "stop",
+        });
+        if boots {
+            device["bootindex"] = 0.into();
+        }
+        self.device(device);
+    }
+
+    fn serial(&mut self, serial: &Serial) {
+        let chardev = match (&serial.socket, &serial.log) {
+            (None, None) => return,
+            (None, Some(log)) => format!("file,id=serial0,path={}", escaped(log)),
+            (Some(socket), log) => {
+                let log = log
+                    .as_deref()
+                    .map(|log| format!(",logfile={},logappend=off", escaped(log)));
+                listening("serial0", socket) + &log.unwrap_or_default()
+            }
+        };
+        self.option("-chardev", chardev);
+        self.option("-serial", "chardev:serial0");
+    }
+
+    fn channels(&mut self, spec: &MachineSpec) {
+        if spec.channels.is_empty() {
+            return;
+        }
+        self.device(json!({"driver": "virtio-serial-pci", "id": "channels"}));
+        for (index, channel) in spec.channels.iter().enumerate() {
+            let chardev = format!("chardev-channel{index}");
+            self.option("-chardev", listening(&chardev, &channel.socket));
+            self.device(json!({
+                "driver": "virtserialport",
+                "id": channel_id(index),
+                "bus": "channels.0",
+                "chardev": chardev,
+                "name": channel.name,
+            }));
+        }
+    }
+}
+
+/// The device id of a channel, which events name.
+pub(super) fn channel_id(index: usize) -> String {
+    format!("channel{index}")
+}
+
+fn listening(id: &str, socket: &Path) -> String {
+    format!("socket,id={id},path={},server=on,wait=off", escaped(socket))
+}
+
+/// Validation refused every path that is not UTF-8.
+fn utf8(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// QEMU's `key=value,…` options end a value at a comma unless it is doubled.
+fn escaped(path: &Path) -> String {
+    utf8(path).replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Channel;
+    use std::time::Duration;
+
+    fn spec() -> MachineSpec {
+        MachineSpec::new(
+            "office",
+            DiskEndpoint::nbd_unix("/run/d,i\"s.sock", "x"),
+            "/",
+        )
+    }
+
+    fn args(spec: &MachineSpec) -> Vec<String> {
+        arguments(spec, Accelerator::Tcg, 5)
+    }
+
+    fn after<'a>(args: &'a [String], option: &str) -> Vec<&'a str> {
+        args.windows(2)
+            .filter(|pair| pair[0] == option)
+            .map(|pair| pair[1].as_str())
+            .collect()
+    }
+
+    fn devices(args: &[String]) -> Vec<Value> {
+        after(args, "-device")
+            .iter()
+            .map(|text| serde_json::from_str(text).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn the_machine_is_confined_and_waits() {
+        let args = args(&spec());
+        for flag in ["-nodefaults", "-no-user-config", "-S"] {
+            assert!(args.iter().any(|arg| arg == flag), "{flag}");
+        }
+        assert!(after(&args, "-sandbox")[0].starts_with("on,"));
+        assert_eq!(after(&args, "-chardev"), ["socket,id=monitor,fd=5"]);
+        assert_eq!(after(&args, "-m"), ["512M"]);
+        assert!(after(&args, "-netdev").is_empty() && after(&args, "-serial").is_empty());
+    }
+
+    #[test]
+    fn the_disk_is_nbd_with_flush_and_discard() {
+        let args = args(&spec());
+        let node: Value = serde_json::from_str(after(&args, "-blockdev")[0]).unwrap();
+        assert_eq!(
+            node["server"],
+            json!({"type": "unix", "path": "/run/d,i\"s.sock"})
+        );
+        assert_eq!(node["export"], "x");
+        assert_eq!(node["reconnect-delay"], 20);
+        assert_eq!(node["discard"], "unmap");
+        assert_eq!(node["cache"]["no-flush"], false);
+        let disk = devices(&args)
+            .into_iter()
+            .find(|d| d["drive"] == "disk0")
+            .unwrap();
+        assert_eq!(
+            (disk["bootindex"].as_i64(), disk["werror"].as_str()),
+            (Some(0), Some("stop"))
+        );
+    }
+
+    #[test]
+    fn the_default_export_is_not_named() {
+        let disk = DiskEndpoint::NbdUnix {
+            socket: "/d".into(),
+            export: String::new(),
+            reconnect: Duration::MAX,
+        };
+        let args = args(&MachineSpec { disk, ..spec() });
+        let node: Value = serde_json::from_str(after(&args, "-blockdev")[0]).unwrap();
+        assert!(node.get("export").is_none());
+        assert_eq!(node["reconnect-delay"], u32::MAX);
+    }
+
+    #[test]
+    fn commas_in_paths_stay_in_paths() {
+        let serial = Serial {
+            socket: Some("/run/a,b".into()),
+            log: Some("/run/c,d".into()),
+        };
+        let args = args(&MachineSpec { serial, ..spec() });
+        assert!(after(&args, "-chardev").contains(
+            &"socket,id=serial0,path=/run/a,,b,server=on,wait=off,logfile=/run/c,,d,logappend=off"
+        ));
+    }
+
+    #[test]
+    fn a_kernel_replaces_the_boot_disk() {
+        let boot = Boot::Kernel {
+            kernel: "/boot/vmlinuz".into(),
+            initrd: Some("/boot/initrd,1".into()),
+            cmdline: "console=ttyS0 a=b,c".into(),
+        };
+        let args = args(&MachineSpec { boot, ..spec() });
+        assert_eq!(after(&args, "-initrd"), ["/boot/initrd,1"]);
+        assert_eq!(after(&args, "-append"), ["console=ttyS0 a=b,c"]);
+        assert!(
+            devices(&args)
+                .iter()
+                .all(|device| device.get("bootindex").is_none())
+        );
+    }
+
+    #[test]
+    fn channels_are_ports_of_one_bus() {
+        let channel = |name: &str| Channel {
+            name: name.into(),
+            socket: format!("/run/{name}").into(),
+        };
+        let channels = vec![channel("org.medley.gui"), channel("org.medley.control")];
+        let devices = devices(&args(&MachineSpec { channels, ..spec() }));
+        let ports: Vec<_> = devices
+            .iter()
+            .filter(|device| device["driver"] == "virtserialport")
+            .collect();
+        assert_eq!(ports[1]["name"], "org.medley.control");
+        assert_eq!(ports[1]["id"], channel_id(1));
+        assert_eq!(
+            devices
+                .iter()
+                .filter(|d| d["driver"] == "virtio-serial-pci")
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn accelerators_bring_their_processor() {
+        let kvm = arguments(&spec(), Accelerator::Kvm, 5);
+        assert_eq!(
+            (after(&kvm, "-accel"), after(&kvm, "-cpu")),
+            (vec!["kvm"], vec!["host"])
+        );
+        let tcg = args(&spec());
+        assert_eq!(
+            (after(&tcg, "-accel"), after(&tcg, "-cpu")),
+            (vec!["tcg"], vec!["max"])
+        );
+    }
+}

@@ -1,0 +1,275 @@
+//! One QEMU process as a [`Machine`].
+
+use super::argv;
+use super::life::Life;
+use super::process::Process;
+use super::qmp::{Client, Report};
+use crate::machine::lock;
+use crate::{Acceleration, Error, ErrorKind, Events, Exit, Machine, MachineSpec, Result, State};
+use serde_json::Value;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long QEMU may take to build a machine: a moment, or many on a host that swaps.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long QEMU may take to answer. Pausing waits for the disk's requests in flight.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// How long the kernel may take to end a process that was killed.
+const DEATH_WITHIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct QemuMachine {
+    name: String,
+    acceleration: Acceleration,
+    life: Arc<Life>,
+    monitor: Client,
+    process: Process,
+    // One command that changes the state at a time, so that each sees what the last one did.
+    turn: Mutex<()>,
+}
+
+impl QemuMachine {
+    pub fn create(
+        program: &Path,
+        spec: &MachineSpec,
+        acceleration: Acceleration,
+    ) -> Result<QemuMachine> {
+        let failed = |error| {
+            Error::io(
+                format!("start {} for {}", program.display(), spec.name),
+                error,
+            )
+        };
+        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+        let mut command = Command::new(program);
+        command
+            .args(argv::arguments(
+                spec,
+                acceleration.accelerator,
+                theirs.as_raw_fd(),
+            ))
+            .current_dir(&spec.run_dir)
+            .stdout(std::process::Stdio::null());
+        tracing::debug!(?command, "starting");
+
+        let channels = spec
+            .channels
+            .iter()
+            .map(|channel| channel.name.clone())
+            .collect();
+        let sockets: Vec<PathBuf> = spec.listening_sockets().map(Path::to_path_buf).collect();
+        let life = Arc::new(Life::new(channels, sockets));
+        let at_end = Arc::clone(&life);
+        let process = Process::spawn(command, vec![theirs.into()], move |ended| at_end.end(ended))
+            .map_err(failed)?;
+
+        let listener = Arc::clone(&life);
+        let report = move |report| listener.hear(report);
+        life.monitored();
+        let monitor = match Client::connect(ours, READY_WITHIN, report) {
+            Ok(monitor) => monitor,
+            Err(error) => {
+                life.hear(Report::Closed);
+                return Err(stillborn(&spec.name, &process, error));
+            }
+        };
+        // The monitor may greet before the machine is built; it answers after.
+        if let Err(error) = monitor.execute("query-status", Value::Null, READY_WITHIN) {
+            return Err(stillborn(&spec.name, &process, error));
+        }
+        tracing::info!(name = spec.name, pid = process.pid(), "machine created");
+        let name = spec.name.clone();
+        Ok(QemuMachine {
+            name,
+            acceleration,
+            life,
+            monitor,
+            process,
+            turn: Mutex::new(()),
+        })
+    }
+
+    fn ask(&self, command: &str) -> Result<Value> {
+        self.monitor
+            .execute(command, Value::Null, ANSWER_WITHIN)
+            .map_err(|error| {
+                // A machine that is gone hangs up, and that is not the monitor's failure.
+                let lag = Duration::from_millis(200);
+                match self
+                    .life
+                    .wait_exit(lag)
+                    .filter(|_| error.kind() == ErrorKind::Protocol)
+                {
+                    Some(exit) => self.ended(command, &exit),
+                    None => error,
+                }
+            })
+    }
+
+    fn ended(&self, operation: &str, exit: &Exit) -> Error {
+        Error::new(
+            ErrorKind::Ended,
+            format!("{operation} machine {}", self.name),
+            format!("it has ended: {exit}"),
+        )
+    }
+
+    /// Refuses an operation that does not fit the state.
+    fn expect(&self, operation: &str, allowed: &[State]) -> Result<State> {
+        let state = self.life.state();
+        if allowed.contains(&state) {
+            return Ok(state);
+        }
+        Err(match self.life.wait_exit(Duration::ZERO) {
+            Some(exit) => self.ended(operation, &exit),
+            None => Error::new(
+                ErrorKind::State,
+                format!("{operation} machine {}", self.name),
+                format!("it is {state:?}, not one of {allowed:?}").to_lowercase(),
+            ),
+        })
+    }
+}
+
+impl Machine for QemuMachine {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn acceleration(&self) -> &Acceleration {
+        &self.acceleration
+    }
+
+    fn process_id(&self) -> Option<u32> {
+        Some(self.process.pid())
+    }
+
+    fn start(&self) -> Result<()> {
+        let _turn = lock(&self.turn);
+        self.expect("start", &[State::Created])?;
+        self.ask("cont").map(drop)
+    }
+
+    fn pause(&self) -> Result<()> {
+        let _turn = lock(&self.turn);
+        if self.expect("pause", &[State::Running, State::Paused])? == State::Paused {
+            return Ok(());
+        }
+        self.life.pausing(true);
+        let paused = self.ask("stop");
+        // If QEMU did not answer in time it may still obey: a late stop is then still ours.
+        if !matches!(&paused, Err(error) if error.kind() == ErrorKind::Timeout) {
+            self.life.pausing(false);
+        }
+        paused.map(drop)
+    }
+
+    fn resume(&self) -> Result<()> {
+        let _turn = lock(&self.turn);
+        if self.expect("resume", &[State::Running, State::Paused, State::Faulted])?
+            == State::Running
+        {
+            return Ok(());
+        }
+        self.life.pausing(false);
+        self.ask("cont").map(drop)
+    }
+
+    fn powerdown(&self) -> Result<()> {
+        self.expect("press the power button of", &[State::Running])?;
+        self.ask("system_powerdown").map(drop)
+    }
+
+    fn stop(&self, grace: Duration) -> Result<Exit> {
+        let deadline = Instant::now() + grace;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        if self.life.state() != State::Stopped {
+            // Whether it answers, hangs up or is silent: only its end counts.
+            if let Err(error) = self.monitor.execute("quit", Value::Null, left()) {
+                tracing::debug!(name = self.name, %error, "quit");
+            }
+        }
+        match self.life.wait_exit(left()) {
+            Some(exit) => Ok(exit),
+            None => {
+                tracing::warn!(name = self.name, ?grace, "does not end; killing it");
+                self.kill()
+            }
+        }
+    }
+
+    fn kill(&self) -> Result<Exit> {
+        self.life.killing();
+        self.process.kill();
+        self.life.wait_exit(DEATH_WITHIN).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Timeout,
+                format!("kill machine {}", self.name),
+                format!("process {} does not end after SIGKILL", self.process.pid()),
+            )
+        })
+    }
+
+    fn state(&self) -> State {
+        self.life.state()
+    }
+
+    fn wait_state(&self, wanted: State, timeout: Duration) -> Result<()> {
+        let state = self
+            .life
+            .wait(timeout, |state| state == wanted || state == State::Stopped);
+        let operation = || format!("wait for machine {}", self.name);
+        match self.life.wait_exit(Duration::ZERO) {
+            _ if state == wanted => Ok(()),
+            Some(exit) => Err(Error::new(
+                ErrorKind::Ended,
+                operation(),
+                format!("it has ended: {exit}"),
+            )),
+            None => {
+                let detail = format!("it is {state:?}, not {wanted:?}, after {timeout:?}");
+                Err(Error::new(ErrorKind::Timeout, operation(), detail))
+            }
+        }
+    }
+
+    fn wait_exit(&self, timeout: Duration) -> Option<Exit> {
+        self.life.wait_exit(timeout)
+    }
+
+    fn events(&self) -> Events {
+        self.life.subscribe()
+    }
+}
+
+impl Drop for QemuMachine {
+    fn drop(&mut self) {
+        self.life.killing();
+        // The process's own drop does the rest.
+    }
+}
+
+/// Why a machine did not come to be: QEMU's own words, if it had any.
+fn stillborn(name: &str, process: &Process, error: Error) -> Error {
+    let ended = process.wait(Duration::from_secs(3));
+    process.kill();
+    let operation = format!("create machine {name}");
+    match ended {
+        Some(ended) if !ended.stderr.is_empty() => {
+            Error::new(ErrorKind::Launch, operation, ended.stderr)
+        }
+        Some(ended) => {
+            let how = (ended.code, ended.signal);
+            Error::new(
+                ErrorKind::Launch,
+                operation,
+                format!("QEMU ended without a word (exit code, signal: {how:?})"),
+            )
+        }
+        None => Error::new(ErrorKind::Launch, operation, error.to_string()),
+    }
+}

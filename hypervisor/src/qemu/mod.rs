@@ -1,0 +1,113 @@
+//! Machines run by QEMU, one process each, steered over QMP.
+
+mod argv;
+mod discover;
+mod life;
+mod lifeline;
+mod machine;
+mod probe;
+mod process;
+mod qmp;
+
+pub use discover::Version;
+
+use crate::{
+    Acceleration, Accelerator, AcceleratorChoice, Error, ErrorKind, Hypervisor, Machine,
+    MachineSpec, Result,
+};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// A QEMU on this host, version 8.2 or newer.
+#[derive(Debug)]
+pub struct Qemu {
+    program: PathBuf,
+    version: Version,
+    measured: OnceLock<Acceleration>,
+}
+
+impl Qemu {
+    /// The QEMU that `PATH` leads to.
+    ///
+    /// Fails with [`ErrorKind::Missing`] and the package to install, or [`ErrorKind::Unsupported`]
+    /// if it is too old.
+    pub fn find() -> Result<Qemu> {
+        Qemu::at(discover::search(
+            &std::env::var_os("PATH").unwrap_or_default(),
+        )?)
+    }
+
+    /// The QEMU at this path (`qemu-system-x86_64`); fails as [`Qemu::find`] does.
+    pub fn at(program: impl Into<PathBuf>) -> Result<Qemu> {
+        let program = program.into();
+        let version = discover::version_of(&program)?;
+        tracing::debug!(program = %program.display(), %version, "found QEMU");
+        Ok(Qemu {
+            program,
+            version,
+            measured: OnceLock::new(),
+        })
+    }
+
+    /// Takes an earlier [`Qemu::measure_acceleration`] for granted, which saves its time.
+    #[must_use]
+    pub fn with_acceleration(mut self, known: Acceleration) -> Qemu {
+        self.measured = OnceLock::from(known);
+        self
+    }
+
+    /// Runs a small guest under KVM, and under TCG to compare: the faster one wins. Takes up to
+    /// two seconds, where KVM works some tenths of one; never fails, because TCG always works.
+    pub fn measure_acceleration(&self) -> Acceleration {
+        let measured = probe::measure(&self.program);
+        tracing::info!(accelerator = %measured.accelerator, reason = measured.reason, "measured");
+        measured
+    }
+
+    /// The program's path.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The program's version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+}
+
+impl Hypervisor for Qemu {
+    fn describe(&self) -> String {
+        format!("QEMU {}", self.version)
+    }
+
+    fn acceleration(&self, choice: AcceleratorChoice) -> Result<Acceleration> {
+        if choice == AcceleratorChoice::Tcg {
+            let reason = "TCG was asked for".into();
+            return Ok(Acceleration {
+                accelerator: Accelerator::Tcg,
+                reason,
+            });
+        }
+        let measured = self
+            .measured
+            .get_or_init(|| self.measure_acceleration())
+            .clone();
+        if choice == AcceleratorChoice::Kvm && measured.accelerator != Accelerator::Kvm {
+            return Err(
+                Error::new(ErrorKind::Unsupported, "use KVM", measured.reason)
+                    .remedy("let the accelerator be chosen, or use TCG"),
+            );
+        }
+        Ok(measured)
+    }
+
+    fn create(&self, spec: &MachineSpec) -> Result<Box<dyn Machine>> {
+        spec.validate()?;
+        let acceleration = self.acceleration(spec.accelerator)?;
+        Ok(Box::new(machine::QemuMachine::create(
+            &self.program,
+            spec,
+            acceleration,
+        )?))
+    }
+}

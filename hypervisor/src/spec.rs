@@ -1,0 +1,425 @@
+//! What a machine is made of, in words that every hypervisor understands.
+
+use crate::{Error, ErrorKind, Result};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The longest path of a Unix socket, in bytes: `sun_path` less its terminating zero.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// A machine to be made. Every path is absolute.
+///
+/// Nothing here may be secret: command lines are visible to every user of the host.
+#[derive(Clone, Debug)]
+pub struct MachineSpec {
+    /// Shown in process lists and logs: 1 to 64 letters, digits, `-`, `_`, `.` or spaces.
+    pub name: String,
+    /// The disk the guest sees as its first virtio disk.
+    pub disk: DiskEndpoint,
+    /// The guest's RAM in MiB, 16 to 1,048,576; see [`crate::memory`] for how much is wise.
+    pub memory_mib: u32,
+    /// Processors, 1 to 255.
+    pub cpus: u8,
+    /// How the guest begins.
+    pub boot: Boot,
+    /// Where the first serial port goes.
+    pub serial: Serial,
+    /// Named byte streams between host and guest.
+    pub channels: Vec<Channel>,
+    /// The guest's way to the world.
+    pub network: Network,
+    /// Which accelerator runs the guest's code.
+    pub accelerator: AcceleratorChoice,
+    /// What a reboot from inside does.
+    pub on_reset: OnReset,
+    /// An existing directory of the caller's, private to this machine: its process's working
+    /// directory.
+    pub run_dir: PathBuf,
+}
+
+/// How the machine reaches its disk. The machine is given sectors, never a file format: so the
+/// host decides about encryption and overlays, and any machine can be suspended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DiskEndpoint {
+    /// An NBD export behind a Unix socket. Flushes and discards of the guest reach it.
+    NbdUnix {
+        /// The server's socket; it must be listening when the machine is created.
+        socket: PathBuf,
+        /// The export's name; empty means the server's default export.
+        export: String,
+        /// How long the guest's requests wait, unanswered, for a server that went away and may
+        /// come back. After it they fail: the machine halts as [`crate::State::Faulted`].
+        /// Whole seconds; zero fails at once.
+        reconnect: Duration,
+    },
+}
+
+impl DiskEndpoint {
+    /// An NBD export that may be gone for up to 20 seconds before the guest is halted.
+    pub fn nbd_unix(socket: impl Into<PathBuf>, export: impl Into<String>) -> DiskEndpoint {
+        DiskEndpoint::NbdUnix {
+            socket: socket.into(),
+            export: export.into(),
+            reconnect: Duration::from_secs(20),
+        }
+    }
+}
+
+/// How the guest begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// By the boot loader on its disk.
+    Disk,
+    /// From a kernel of the host's.
+    Kernel {
+        /// The kernel image.
+        kernel: PathBuf,
+        /// The initial RAM file system, if any.
+        initrd: Option<PathBuf>,
+        /// The kernel's command line.
+        cmdline: String,
+    },
+}
+
+/// Where the first serial port goes. With neither field set there is no serial port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Serial {
+    /// A Unix socket on which the hypervisor listens, for one client at a time. It exists once
+    /// the machine is created: a client that connects before the start misses nothing. An
+    /// earlier socket at this path is replaced; any other file is refused.
+    pub socket: Option<PathBuf>,
+    /// A file that takes everything the guest writes; what it held before is lost.
+    pub log: Option<PathBuf>,
+}
+
+impl Serial {
+    /// A serial port on a Unix socket.
+    pub fn socket(path: impl Into<PathBuf>) -> Serial {
+        Serial {
+            socket: Some(path.into()),
+            log: None,
+        }
+    }
+
+    /// A serial port that is only written down.
+    pub fn log(path: impl Into<PathBuf>) -> Serial {
+        Serial {
+            socket: None,
+            log: Some(path.into()),
+        }
+    }
+}
+
+/// A named byte stream between host and guest (virtio-serial; `/dev/virtio-ports/<name>` in a
+/// Linux guest).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// The name the guest finds it by: 1 to 31 letters, digits, `.`, `-` or `_`.
+    pub name: String,
+    /// The Unix socket on which the hypervisor listens, as for [`Serial::socket`].
+    pub socket: PathBuf,
+}
+
+/// The guest's way to the world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Network {
+    /// No network card.
+    #[default]
+    None,
+    /// Behind address translation in the hypervisor's own process: needs no privilege.
+    User,
+}
+
+/// What a reboot from inside the guest does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnReset {
+    /// The guest starts again.
+    #[default]
+    Restart,
+    /// The machine ends.
+    Stop,
+}
+
+/// What runs the guest's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// The processor itself, through the Linux kernel.
+    Kvm,
+    /// Translation in software: works everywhere, several times slower.
+    Tcg,
+}
+
+impl std::fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Accelerator::Kvm => "KVM",
+            Accelerator::Tcg => "TCG",
+        })
+    }
+}
+
+/// What the caller wants to run the guest's code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AcceleratorChoice {
+    /// KVM where it is measured to work, TCG otherwise.
+    #[default]
+    Auto,
+    /// KVM or an error.
+    Kvm,
+    /// TCG.
+    Tcg,
+}
+
+/// An accelerator and why it was chosen, in a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Acceleration {
+    /// The accelerator.
+    pub accelerator: Accelerator,
+    /// Why this one.
+    pub reason: String,
+}
+
+impl MachineSpec {
+    /// A machine that boots from `disk`, with one processor, 512 MiB, no serial port, no channels
+    /// and no network.
+    pub fn new(
+        name: impl Into<String>,
+        disk: DiskEndpoint,
+        run_dir: impl Into<PathBuf>,
+    ) -> MachineSpec {
+        MachineSpec {
+            name: name.into(),
+            disk,
+            memory_mib: 512,
+            cpus: 1,
+            boot: Boot::Disk,
+            serial: Serial::default(),
+            channels: Vec::new(),
+            network: Network::default(),
+            accelerator: AcceleratorChoice::default(),
+            on_reset: OnReset::default(),
+            run_dir: run_dir.into(),
+        }
+    }
+
+    /// Refuses what no hypervisor could make, naming the field.
+    pub fn validate(&self) -> Result<()> {
+        let named = |c: char| c.is_ascii_alphanumeric() || "-_. ".contains(c);
+        if !(1..=64).contains(&self.name.len()) || !self.name.chars().all(named) {
+            return bad(
+                "name",
+                format!("{:?} is not 1 to 64 of A-Z a-z 0-9 - _ . space", self.name),
+            );
+        }
+        if !(16..=1 << 20).contains(&self.memory_mib) {
+            return bad(
+                "memory_mib",
+                format!("{} is not within 16 to 1048576", self.memory_mib),
+            );
+        }
+        if self.cpus == 0 {
+            return bad("cpus", "0 is not within 1 to 255");
+        }
+        absolute("run_dir", &self.run_dir)?;
+        if !self.run_dir.is_dir() {
+            return bad(
+                "run_dir",
+                format!("{} is not a directory", self.run_dir.display()),
+            );
+        }
+        let DiskEndpoint::NbdUnix { socket, export, .. } = &self.disk;
+        socket_path("disk.socket", socket)?;
+        text("disk.export", export, 4096)?;
+        if let Boot::Kernel {
+            kernel,
+            initrd,
+            cmdline,
+        } = &self.boot
+        {
+            readable("boot.kernel", kernel)?;
+            initrd
+                .iter()
+                .try_for_each(|path| readable("boot.initrd", path))?;
+            text("boot.cmdline", cmdline, 4096)?;
+        }
+        if let Some(path) = &self.serial.log {
+            absolute("serial.log", path)?;
+        }
+        for (index, channel) in self.channels.iter().enumerate() {
+            let field = format!("channels[{index}].name");
+            let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            if !(1..=31).contains(&channel.name.len()) || !channel.name.chars().all(named) {
+                return bad(
+                    &field,
+                    format!("{:?} is not 1 to 31 of A-Z a-z 0-9 - _ .", channel.name),
+                );
+            }
+            if self.channels[..index]
+                .iter()
+                .any(|other| other.name == channel.name)
+            {
+                return bad(&field, format!("{:?} is used twice", channel.name));
+            }
+        }
+        let listening: Vec<_> = self.listening_sockets().collect();
+        for (index, path) in listening.iter().enumerate() {
+            socket_path("socket", path)?;
+            if listening[..index].contains(path) {
+                return bad("socket", format!("{} is used twice", path.display()));
+            }
+            replaceable(path)?;
+        }
+        Ok(())
+    }
+
+    /// The sockets on which the hypervisor will listen for this machine.
+    pub(crate) fn listening_sockets(&self) -> impl Iterator<Item = &Path> {
+        let channels = self.channels.iter().map(|channel| channel.socket.as_path());
+        self.serial.socket.as_deref().into_iter().chain(channels)
+    }
+}
+
+fn bad<T>(field: &str, detail: impl Into<String>) -> Result<T> {
+    Err(Error::new(
+        ErrorKind::BadSpec,
+        format!("machine specification, {field}"),
+        detail,
+    ))
+}
+
+fn absolute(field: &str, path: &Path) -> Result<()> {
+    match path.to_str() {
+        None => bad(field, format!("{} is not UTF-8", path.display())),
+        Some(text) if text.contains(['\0', '\n']) => {
+            bad(field, format!("{text:?} holds a zero byte or a newline"))
+        }
+        Some(_) if !path.is_absolute() => {
+            bad(field, format!("{} is not an absolute path", path.display()))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn socket_path(field: &str, path: &Path) -> Result<()> {
+    absolute(field, path)?;
+    let length = path.as_os_str().len();
+    if length > SOCKET_PATH_MAX {
+        return bad(
+            field,
+            format!(
+                "{} has {length} bytes; a socket's path has at most 107",
+                path.display()
+            ),
+        );
+    }
+    Ok(())
+}
+
+fn readable(field: &str, path: &Path) -> Result<()> {
+    absolute(field, path)?;
+    match std::fs::File::open(path) {
+        Ok(_) => Ok(()),
+        Err(error) => bad(field, format!("{}: {error}", path.display())),
+    }
+}
+
+fn text(field: &str, value: &str, max: usize) -> Result<()> {
+    if value.len() > max || value.contains('\0') {
+        return bad(
+            field,
+            format!("it is longer than {max} bytes or holds a zero byte"),
+        );
+    }
+    Ok(())
+}
+
+/// A hypervisor unlinks whatever lies where it wants to listen: only ever a socket, then.
+fn replaceable(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        use std::os::unix::fs::FileTypeExt;
+        if !found.file_type().is_socket() {
+            return bad(
+                "socket",
+                format!("{} exists and is no socket", path.display()),
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> MachineSpec {
+        MachineSpec::new("office", DiskEndpoint::nbd_unix("/tmp/disk.sock", ""), "/")
+    }
+
+    fn complaint(change: impl FnOnce(&mut MachineSpec)) -> String {
+        let mut spec = spec();
+        change(&mut spec);
+        let error = spec.validate().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadSpec);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_plain_specification_is_good() {
+        spec().validate().unwrap();
+    }
+
+    #[test]
+    fn every_bad_field_is_named() {
+        assert!(complaint(|s| s.name = "a,b".into()).contains("name"));
+        assert!(complaint(|s| s.name.clear()).contains("name"));
+        assert!(complaint(|s| s.memory_mib = 15).contains("memory_mib"));
+        assert!(complaint(|s| s.memory_mib = u32::MAX).contains("memory_mib"));
+        assert!(complaint(|s| s.cpus = 0).contains("cpus"));
+        assert!(complaint(|s| s.run_dir = "/nonexistent/x".into()).contains("run_dir"));
+        assert!(complaint(|s| s.run_dir = "tmp".into()).contains("absolute"));
+        assert!(
+            complaint(|s| s.disk = DiskEndpoint::nbd_unix("disk.sock", "")).contains("disk.socket")
+        );
+        let long = format!("/{}", "x".repeat(107));
+        assert!(complaint(|s| s.disk = DiskEndpoint::nbd_unix(long, "")).contains("107"));
+        assert!(complaint(|s| s.disk = DiskEndpoint::nbd_unix("/d", "\0")).contains("disk.export"));
+        assert!(
+            complaint(|s| {
+                s.boot = Boot::Kernel {
+                    kernel: "/nonexistent/vmlinuz".into(),
+                    initrd: None,
+                    cmdline: String::new(),
+                }
+            })
+            .contains("boot.kernel")
+        );
+    }
+
+    #[test]
+    fn channels_are_distinct() {
+        let channel = |name: &str, socket: &str| Channel {
+            name: name.into(),
+            socket: socket.into(),
+        };
+        let twice =
+            complaint(|s| s.channels = vec![channel("a", "/tmp/1"), channel("a", "/tmp/2")]);
+        assert!(twice.contains("channels[1].name"), "{twice}");
+        let shared =
+            complaint(|s| s.channels = vec![channel("a", "/tmp/1"), channel("b", "/tmp/1")]);
+        assert!(shared.contains("used twice"), "{shared}");
+        assert!(complaint(|s| s.channels = vec![channel("a/b", "/tmp/1")]).contains("channels[0]"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_never_replaced_by_a_socket() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let complaint = complaint(|s| s.serial = Serial::socket(file.path()));
+        assert!(complaint.contains("no socket"), "{complaint}");
+    }
+}
