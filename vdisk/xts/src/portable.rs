@@ -1,20 +1,19 @@
 //! The kernel for every processor: safe code over the `aes` crate, which is constant time.
 //!
-//! Speed comes from never asking for a single block: the tweaks of eight units are enciphered in
-//! one call, and data goes through in calls of 32 blocks.
+//! Speed comes from never asking for few blocks: the tweaks of eight units are enciphered in one
+//! call, and data goes through 4 KiB at a time, whatever the unit.
 
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes256, Aes256Enc, Block};
 use zeroize::Zeroize;
 
-use crate::unit::SECTOR;
 use crate::xts::SectorCipher;
 use crate::{DataUnit, XtsKey};
 
-/// Units whose tweaks are enciphered together.
+/// Units whose sector numbers are enciphered together.
 const BATCH: usize = 8;
-/// Blocks per call of the block cipher: one 512-byte sector.
-const RUN: usize = SECTOR / 16;
+/// Blocks whose tweaks are kept at once: eight small units or one large one.
+const RUN: usize = DataUnit::B4096.bytes() / 16;
 
 /// Both key schedules; the `aes` crate wipes them on drop.
 pub(crate) struct Portable {
@@ -38,32 +37,29 @@ impl Portable {
         buf: &mut [u8],
         cipher: impl Fn(&mut [Block]),
     ) {
+        let unit_blocks = unit.bytes() / 16;
         let mut sector = first_sector;
-        let mut first_tweaks = [Block::default(); BATCH];
+        let mut firsts = [Block::default(); BATCH];
         let mut tweaks = [0u128; RUN];
         for batch in buf.chunks_mut(unit.bytes() * BATCH) {
-            let used = &mut first_tweaks[..batch.len() / unit.bytes()];
-            for tweak in used.iter_mut() {
-                *tweak = u128::from(sector).to_le_bytes().into();
+            let (blocks, _) = batch.as_chunks_mut::<16>();
+            let used = &mut firsts[..blocks.len() / unit_blocks];
+            for first in used.iter_mut() {
+                *first = u128::from(sector).to_le_bytes().into();
                 sector = sector.wrapping_add(unit.sectors());
             }
             self.tweak.encrypt_blocks(used);
-            for (data, first) in batch.chunks_exact_mut(unit.bytes()).zip(used.iter()) {
-                let mut next = u128::from_le_bytes((*first).into());
-                let (blocks, _) = data.as_chunks_mut::<16>();
-                for run in blocks.chunks_exact_mut(RUN) {
-                    for tweak in &mut tweaks {
-                        *tweak = next;
-                        next = double(next);
-                    }
-                    whiten(run, &tweaks);
-                    cipher(Array::cast_slice_from_core_mut(run));
-                    whiten(run, &tweaks);
+            for (run, firsts) in blocks.chunks_mut(RUN).zip(used.chunks(RUN / unit_blocks)) {
+                for (tweaks, first) in tweaks.chunks_exact_mut(unit_blocks).zip(firsts) {
+                    fill(tweaks, u128::from_le_bytes((*first).into()));
                 }
+                whiten(run, &tweaks);
+                cipher(Array::cast_slice_from_core_mut(run));
+                whiten(run, &tweaks);
             }
         }
-        tweaks.zeroize();
-        Block::slice_as_flattened_mut(&mut first_tweaks).zeroize();
+        tweaks[..(buf.len() / 16).min(RUN)].zeroize();
+        Block::slice_as_flattened_mut(&mut firsts).zeroize();
     }
 }
 
@@ -88,14 +84,50 @@ impl SectorCipher for Portable {
     }
 }
 
+/// A unit's tweaks: `first` times x⁰, x¹, x² and so on.
+fn fill(tweaks: &mut [u128], first: u128) {
+    // Eight side by side, so that no multiplication waits for the one before.
+    const SIDE: usize = 8;
+    let mut next = first;
+    for tweak in &mut tweaks[..SIDE] {
+        *tweak = next;
+        next = double(next);
+    }
+    for i in SIDE..tweaks.len() {
+        tweaks[i] = times_x8(tweaks[i - SIDE]);
+    }
+}
+
 /// Multiplies by x in GF(2¹²⁸) with the polynomial of XTS, without a branch on the secret.
 fn double(tweak: u128) -> u128 {
     let carry = (tweak >> 127).wrapping_neg();
     (tweak << 1) ^ (carry & 0x87)
 }
 
-fn whiten(blocks: &mut [[u8; 16]], tweaks: &[u128; RUN]) {
+/// Multiplies by x⁸: the byte that leaves at the top returns times x⁷ + x² + x + 1.
+fn times_x8(tweak: u128) -> u128 {
+    let top = tweak >> 120;
+    (tweak << 8) ^ top ^ (top << 1) ^ (top << 2) ^ (top << 7)
+}
+
+fn whiten(blocks: &mut [[u8; 16]], tweaks: &[u128]) {
     for (block, tweak) in blocks.iter_mut().zip(tweaks) {
         *block = (u128::from_le_bytes(*block) ^ tweak).to_le_bytes();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_doublings_are_one_byte() {
+        let mut tweak = 0x8123_4567_89ab_cdef_0f1e_2d3c_4b5a_6978;
+        for _ in 0..300 {
+            let doubled = (0..8).fold(tweak, |t, _| double(t));
+            assert_eq!(times_x8(tweak), doubled);
+            tweak = double(tweak);
+        }
+        assert_eq!(double(1 << 127), 0x87);
     }
 }
