@@ -59,12 +59,19 @@ impl NewImage {
                 Box::new(Flat::new(store, size / SECTOR))
             }
             Format::VhdFixed | Format::VhdDynamic => {
-                let kind = if format == Format::VhdFixed { Kind::Fixed } else { Kind::Dynamic };
+                let kind = if format == Format::VhdFixed {
+                    Kind::Fixed
+                } else {
+                    Kind::Dynamic
+                };
                 vhd::create(&*store, kind, size, header).map_err(|e| e.at_path(path))?;
                 vhd::open(store, false)?.into_layer()
             }
             Format::VhdDifferencing => {
-                return Err(Error::new(ErrorKind::Unsupported, "differencing VHDs cannot be made yet"));
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "differencing VHDs cannot be made yet",
+                ));
             }
         };
         let zeros = match (key, format) {
@@ -88,7 +95,10 @@ impl NewImage {
         if source.size() != size {
             return Err(Error::new(
                 ErrorKind::InvalidRequest,
-                format!("a disk of {} bytes does not fit one of {size}", source.size()),
+                format!(
+                    "a disk of {} bytes does not fit one of {size}",
+                    source.size()
+                ),
             ));
         }
         self.for_chunks(progress, |at, len, buf| {
@@ -104,9 +114,14 @@ impl NewImage {
     }
 
     /// Makes the whole image read as zeros, where it does not by itself.
-    pub fn fill_with_zeros(&self, progress: &(dyn Fn(u64) -> ControlFlow<()> + Sync)) -> Result<()> {
+    pub fn fill_with_zeros(
+        &self,
+        progress: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
+    ) -> Result<()> {
         match self.zeros {
-            Zeros::Write => self.for_chunks(progress, |at, _, buf| self.write_chunk(at, buf, false)),
+            Zeros::Write => {
+                self.for_chunks(progress, |at, _, buf| self.write_chunk(at, buf, false))
+            }
             Zeros::Skip | Zeros::WholeBlocks => Ok(()),
         }
     }
@@ -161,7 +176,10 @@ impl NewImage {
                         .remedy("nothing was left behind; start again when you like"));
                 }
                 if let Err(e) = result {
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+                    failed
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .get_or_insert(e);
                     stop.store(true, Ordering::Relaxed);
                 }
             }
@@ -173,11 +191,16 @@ impl NewImage {
             }
             worker();
         });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        failed
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map_or(Ok(()), Err)
     }
 }
 
 /// Whether all bytes are zero; fast on long runs.
 fn is_zero(bytes: &[u8]) -> bool {
-    bytes.chunks(4096).all(|page| page.iter().fold(0, |all, b| all | b) == 0)
+    bytes
+        .chunks(4096)
+        .all(|page| page.iter().fold(0, |all, b| all | b) == 0)
 }

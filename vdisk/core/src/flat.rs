@@ -30,11 +30,19 @@ impl Layer for Flat {
     }
 
     fn map(&self, first: u64, max: u64) -> Result<Run> {
-        Ok(Run { sectors: max, place: Place::Here(first * SECTOR) })
+        Ok(Run {
+            sectors: max,
+            place: Place::Here(first * SECTOR),
+        })
     }
 
     fn reserve(&self, first: u64, max: u64) -> Result<Reservation> {
-        Ok(Reservation { first, sectors: max, offset: first * SECTOR, zero_fill: None })
+        Ok(Reservation {
+            first,
+            sectors: max,
+            offset: first * SECTOR,
+            zero_fill: None,
+        })
     }
 
     fn publish(&self, _: &Reservation) -> Result<Published> {

@@ -61,9 +61,15 @@ impl FromStr for Format {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        [Self::Raw, Self::VhdFixed, Self::VhdDynamic].into_iter().find(|f| f.name() == name).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidRequest, format!("`{name}` is not a format: raw, vhd-fixed, vhd-dynamic"))
-        })
+        [Self::Raw, Self::VhdFixed, Self::VhdDynamic]
+            .into_iter()
+            .find(|f| f.name() == name)
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidRequest,
+                    format!("`{name}` is not a format: raw, vhd-fixed, vhd-dynamic"),
+                )
+            })
     }
 }
 
@@ -93,7 +99,12 @@ fn probe_store(store: &dyn Store) -> Result<Probe> {
         Some(footer) => (Format::of(footer), footer.current_size),
         None => (Format::Raw, file_len),
     };
-    Ok(Probe { format, footer, size, file_len })
+    Ok(Probe {
+        format,
+        footer,
+        size,
+        file_len,
+    })
 }
 
 /// An unlocked key and the header it came from.
@@ -150,7 +161,11 @@ impl OpenImage<'_> {
     pub fn open(self) -> Result<OpenedImage> {
         let (path, mode) = (self.path, self.mode.clone());
         let located = |e: Error| e.at_path(path);
-        let sharing = if mode == Mode::Keep { Sharing::Exclusive } else { Sharing::ReadOnly };
+        let sharing = if mode == Mode::Keep {
+            Sharing::Exclusive
+        } else {
+            Sharing::ReadOnly
+        };
         let store: Arc<dyn Store> = Arc::new(FileStore::open(path, sharing)?);
         let format = match self.format {
             Some(format) => format,
@@ -190,19 +205,28 @@ impl OpenImage<'_> {
         }
         layers.push(base);
         let stack = Stack::new(layers, mode == Mode::ReadOnly, path.display().to_string())?;
-        Ok(OpenedImage { disk: Disk::new(stack), format, footer, troubles })
+        Ok(OpenedImage {
+            disk: Disk::new(stack),
+            format,
+            footer,
+            troubles,
+        })
     }
 
     fn check_key(&self, footer: Option<&Footer>) -> Result<()> {
         let named = footer.and_then(|footer| footer.luks);
         match (named, self.key) {
-            (Some(header), None) => {
-                Err(Error::new(ErrorKind::Key, format!("the disk is encrypted, under LUKS header {header}"))
-                    .remedy("put its header beside it or name it with --header"))
-            }
+            (Some(header), None) => Err(Error::new(
+                ErrorKind::Key,
+                format!("the disk is encrypted, under LUKS header {header}"),
+            )
+            .remedy("put its header beside it or name it with --header")),
             (Some(header), Some(key)) if header != key.header => Err(Error::new(
                 ErrorKind::Key,
-                format!("the disk is encrypted under LUKS header {header}, not {}", key.header),
+                format!(
+                    "the disk is encrypted under LUKS header {header}, not {}",
+                    key.header
+                ),
             )
             .remedy("use the header that was made with the disk")),
             _ => Ok(()),

@@ -27,16 +27,28 @@ pub struct KeyFile {
 
 impl KeyFile {
     /// Makes a new key and a header file for it, which `passphrase` opens. The file must not exist.
-    pub fn create(path: &Path, label: &str, passphrase: &[u8], kdf: Kdf) -> Result<(Self, DiskKey)> {
+    pub fn create(
+        path: &Path,
+        label: &str,
+        passphrase: &[u8],
+        kdf: Kdf,
+    ) -> Result<(Self, DiskKey)> {
         let fail = |e| wrap(e, path);
         let key = VolumeKey::random().map_err(fail)?;
-        let params = CreateParams { label: label.into(), kdf, ..CreateParams::default() };
+        let params = CreateParams {
+            label: label.into(),
+            kdf,
+            ..CreateParams::default()
+        };
         let mut header = Header::create(&params, &key, passphrase).map_err(fail)?;
         let draft = Draft::new(path)?;
         carry_out(&header.update_plan(), &draft.store()?)?;
         draft.publish()?;
         header.persisted();
-        let file = Self { path: path.to_owned(), header };
+        let file = Self {
+            path: path.to_owned(),
+            header,
+        };
         let key = file.disk_key(&key)?;
         Ok((file, key))
     }
@@ -52,12 +64,17 @@ impl KeyFile {
     fn read(path: &Path, store: &FileStore) -> Result<Self> {
         let len = store.len()?;
         if len > MAX_LEN {
-            return Err(Error::corrupt(format!("{len} bytes are too many for a LUKS header")).at_path(path));
+            return Err(
+                Error::corrupt(format!("{len} bytes are too many for a LUKS header")).at_path(path),
+            );
         }
         let mut bytes = vec![0; len as usize];
         store.read_at(0, &mut bytes)?;
         let header = Header::parse(&bytes).map_err(|e| wrap(e, path))?;
-        Ok(Self { path: path.to_owned(), header })
+        Ok(Self {
+            path: path.to_owned(),
+            header,
+        })
     }
 
     /// The header.
@@ -72,23 +89,33 @@ impl KeyFile {
 
     /// The disk's key, with a passphrase of any slot.
     pub fn unlock(&self, passphrase: &[u8]) -> Result<DiskKey> {
-        self.header.check_disk_layout().map_err(|e| wrap(e, &self.path))?;
+        self.header
+            .check_disk_layout()
+            .map_err(|e| wrap(e, &self.path))?;
         self.disk_key(&self.volume_key(passphrase)?)
     }
 
     /// The disk's key as the header's own functions want it.
     pub fn volume_key(&self, passphrase: &[u8]) -> Result<VolumeKey> {
-        self.header.unlock(passphrase).map_err(|e| wrap(e, &self.path))
+        self.header
+            .unlock(passphrase)
+            .map_err(|e| wrap(e, &self.path))
     }
 
     fn disk_key(&self, key: &VolumeKey) -> Result<DiskKey> {
         let fail = |e| wrap(e, &self.path);
         let header = Uuid::parse_str(self.header.uuid()).map_err(|e| {
-            Error::corrupt(format!("the LUKS header's UUID `{}` is none", self.header.uuid()))
-                .at_path(&self.path)
-                .because(e)
+            Error::corrupt(format!(
+                "the LUKS header's UUID `{}` is none",
+                self.header.uuid()
+            ))
+            .at_path(&self.path)
+            .because(e)
         })?;
-        Ok(DiskKey { key: key.to_xts().map_err(fail)?, header })
+        Ok(DiskKey {
+            key: key.to_xts().map_err(fail)?,
+            header,
+        })
     }
 
     /// Changes the header in `path`, so that a crash at any moment leaves one that opens. The file is
@@ -129,7 +156,11 @@ fn wrap(error: luks::Error, path: &Path) -> Error {
 mod tests {
     use super::*;
 
-    const KDF: Kdf = Kdf::Argon2id { time: 1, memory_kib: 64, lanes: 1 };
+    const KDF: Kdf = Kdf::Argon2id {
+        time: 1,
+        memory_kib: 64,
+        lanes: 1,
+    };
 
     #[test]
     fn a_key_file_opens_again_and_changes() {
@@ -138,7 +169,10 @@ mod tests {
         let (_, key) = KeyFile::create(&path, "test", b"first", KDF).unwrap();
         let again = KeyFile::open(&path).unwrap().unlock(b"first").unwrap();
         assert!(again.key == key.key && again.header == key.header);
-        assert!(KeyFile::create(&path, "test", b"first", KDF).is_err(), "an existing header was replaced");
+        assert!(
+            KeyFile::create(&path, "test", b"first", KDF).is_err(),
+            "an existing header was replaced"
+        );
 
         KeyFile::edit(&path, |h| h.change_key(b"first", b"second", &KDF)).unwrap();
         let file = KeyFile::open(&path).unwrap();
@@ -151,7 +185,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("not-there.luks");
         let error = KeyFile::open(&path).err().unwrap().to_string();
-        assert!(error.contains("not-there.luks") && error.contains("--header"), "{error}");
+        assert!(
+            error.contains("not-there.luks") && error.contains("--header"),
+            "{error}"
+        );
         std::fs::write(&path, [7; 5000]).unwrap();
         let error = KeyFile::open(&path).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Corrupt);

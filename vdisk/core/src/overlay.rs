@@ -36,7 +36,10 @@ struct Word {
 
 impl Word {
     fn from_bits(bits: u64) -> Self {
-        Self { cluster: (bits >> 32) as u32, mask: bits as u32 }
+        Self {
+            cluster: (bits >> 32) as u32,
+            mask: bits as u32,
+        }
     }
 
     fn bits(self) -> u64 {
@@ -84,7 +87,9 @@ impl Ephemeral {
 
     fn word(&self, cluster: u64) -> Word {
         let leaf = self.index[(cluster / LEAF as u64) as usize].get();
-        Word::from_bits(leaf.map_or(0, |leaf| leaf[(cluster % LEAF as u64) as usize].load(Ordering::Acquire)))
+        Word::from_bits(leaf.map_or(0, |leaf| {
+            leaf[(cluster % LEAF as u64) as usize].load(Ordering::Acquire)
+        }))
     }
 
     fn entry(&self, cluster: u64) -> &AtomicU64 {
@@ -102,14 +107,23 @@ impl Ephemeral {
 
     fn hand_out(&self) -> Result<u32> {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        u32::try_from(number).map_err(|_| Error::new(ErrorKind::NoSpace, "the overlay has no cluster left"))
+        u32::try_from(number)
+            .map_err(|_| Error::new(ErrorKind::NoSpace, "the overlay has no cluster left"))
     }
 
     /// The word of a cluster with a place in the file, giving it one if nothing at all is known of it yet.
     fn ensure(&self, cluster: u64) -> Result<Word> {
         let mut word = self.word(cluster);
-        while word == (Word { cluster: 0, mask: 0 }) {
-            let new = Word { cluster: self.hand_out()?, mask: 0 };
+        while word
+            == (Word {
+                cluster: 0,
+                mask: 0,
+            })
+        {
+            let new = Word {
+                cluster: self.hand_out()?,
+                mask: 0,
+            };
             match self.swap(cluster, word, new) {
                 Ok(()) => word = new,
                 // Another writer was faster; the number stays a hole in the file.
@@ -123,7 +137,11 @@ impl Ephemeral {
 /// The cluster of a sector, the sector within it, and how many of the next `max` lie in it.
 fn split(first: u64, max: u64) -> (u64, u64, u64) {
     let within = first % CLUSTER_SECTORS;
-    (first / CLUSTER_SECTORS, within, max.min(CLUSTER_SECTORS - within))
+    (
+        first / CLUSTER_SECTORS,
+        within,
+        max.min(CLUSTER_SECTORS - within),
+    )
 }
 
 impl Layer for Ephemeral {
@@ -143,7 +161,12 @@ impl Layer for Ephemeral {
             let word = self.word(cluster);
             let mask = word.mask >> within;
             let decided = mask & 1 == 1;
-            let same = u64::from(if decided { mask.trailing_ones() } else { mask.trailing_zeros() }).min(here);
+            let same = u64::from(if decided {
+                mask.trailing_ones()
+            } else {
+                mask.trailing_zeros()
+            })
+            .min(here);
             let found = match (decided, word.cluster) {
                 (false, _) => Place::Below,
                 (true, 0) => Place::Zero,
@@ -164,7 +187,10 @@ impl Layer for Ephemeral {
                 break;
             }
         }
-        Ok(Run { sectors: total, place: place.unwrap_or(Place::Below) })
+        Ok(Run {
+            sectors: total,
+            place: place.unwrap_or(Place::Below),
+        })
     }
 
     fn reserve(&self, first: u64, max: u64) -> Result<Reservation> {
@@ -172,14 +198,22 @@ impl Layer for Ephemeral {
         let word = self.ensure(cluster)?;
         if word.cluster == 0 {
             // All the overlay knows here is zeros. They move into the file with the new data, all at once.
-            let place = Word { cluster: self.hand_out()?, mask: word.mask };
+            let place = Word {
+                cluster: self.hand_out()?,
+                mask: word.mask,
+            };
             let zero_fill = ZeroFill {
                 first: cluster * CLUSTER_SECTORS,
                 offset: place.offset(),
                 mask: word.mask & !mask(within, here),
             };
             let offset = place.offset() + within * SECTOR;
-            return Ok(Reservation { first, sectors: here, offset, zero_fill: Some(zero_fill) });
+            return Ok(Reservation {
+                first,
+                sectors: here,
+                offset,
+                zero_fill: Some(zero_fill),
+            });
         }
         let offset = word.offset() + within * SECTOR;
         let mut total = here;
@@ -191,7 +225,12 @@ impl Layer for Ephemeral {
             }
             total += here;
         }
-        Ok(Reservation { first, sectors: total, offset, zero_fill: None })
+        Ok(Reservation {
+            first,
+            sectors: total,
+            offset,
+            zero_fill: None,
+        })
     }
 
     fn publish(&self, reservation: &Reservation) -> Result<Published> {
@@ -200,7 +239,10 @@ impl Layer for Ephemeral {
             let (cluster, within, here) = split(reservation.first, reservation.sectors);
             let bits = mask(within, here);
             // The fill mask and our own bits are all that was known when we started.
-            let new = Word { cluster: number(fill.offset), mask: fill.mask | bits };
+            let new = Word {
+                cluster: number(fill.offset),
+                mask: fill.mask | bits,
+            };
             let word = self.word(cluster);
             let unchanged = word.cluster == 0 && word.mask & !bits == fill.mask;
             return Ok(if unchanged && self.swap(cluster, word, new).is_ok() {
@@ -216,7 +258,10 @@ impl Layer for Ephemeral {
             let mut word = self.word(cluster);
             // A word with another cluster means that the sectors were discarded meanwhile: so be it.
             while word.cluster == place {
-                let new = Word { mask: word.mask | mask(within, here), ..word };
+                let new = Word {
+                    mask: word.mask | mask(within, here),
+                    ..word
+                };
                 match self.swap(cluster, word, new) {
                     Ok(()) => break,
                     Err(found) => word = found,
@@ -233,9 +278,15 @@ impl Layer for Ephemeral {
         let mut word = self.word(cluster);
         loop {
             let new = if within == 0 && here >= whole {
-                Word { cluster: 0, mask: u32::MAX }
+                Word {
+                    cluster: 0,
+                    mask: u32::MAX,
+                }
             } else if word.cluster == 0 {
-                Word { cluster: 0, mask: word.mask | mask(within, here) }
+                Word {
+                    cluster: 0,
+                    mask: word.mask | mask(within, here),
+                }
             } else {
                 return Ok(Zeroed::Write(here));
             };

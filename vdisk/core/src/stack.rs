@@ -36,12 +36,18 @@ pub struct StackedLayer {
 impl StackedLayer {
     /// A layer whose payload is plain bytes.
     pub fn plain(layer: impl Layer + 'static) -> Self {
-        Self { layer: Box::new(layer), cipher: None }
+        Self {
+            layer: Box::new(layer),
+            cipher: None,
+        }
     }
 
     /// A layer whose payload is AES-256-XTS with 512-byte units, tweaked by the disk's sector number.
     pub fn encrypted(layer: impl Layer + 'static, cipher: Xts) -> Self {
-        Self { layer: Box::new(layer), cipher: Some(cipher) }
+        Self {
+            layer: Box::new(layer),
+            cipher: Some(cipher),
+        }
     }
 
     /// A boxed layer, with or without a key.
@@ -99,19 +105,36 @@ pub struct Stack {
 
 impl Stack {
     /// A stack of `layers`, top first, all of the same size.
-    pub fn new(layers: Vec<StackedLayer>, read_only: bool, name: impl Into<String>) -> Result<Self> {
+    pub fn new(
+        layers: Vec<StackedLayer>,
+        read_only: bool,
+        name: impl Into<String>,
+    ) -> Result<Self> {
         let Some(top) = layers.first() else {
-            return Err(Error::new(ErrorKind::InvalidRequest, "a stack needs at least one layer"));
+            return Err(Error::new(
+                ErrorKind::InvalidRequest,
+                "a stack needs at least one layer",
+            ));
         };
         let sectors = top.layer.sectors();
         if let Some(other) = layers.iter().find(|l| l.layer.sectors() != sectors) {
             return Err(Error::new(
                 ErrorKind::InvalidRequest,
-                format!("layers of {sectors} and {} sectors do not fit each other", other.layer.sectors()),
+                format!(
+                    "layers of {sectors} and {} sectors do not fit each other",
+                    other.layer.sectors()
+                ),
             ));
         }
-        let size = sectors.checked_mul(SECTOR).ok_or_else(|| Error::corrupt("the disk's size overflows"))?;
-        let info = DeviceInfo { size, read_only, preferred_io: 4096, name: name.into() };
+        let size = sectors
+            .checked_mul(SECTOR)
+            .ok_or_else(|| Error::corrupt("the disk's size overflows"))?;
+        let info = DeviceInfo {
+            size,
+            read_only,
+            preferred_io: 4096,
+            name: name.into(),
+        };
         Ok(Self {
             layers,
             info,
@@ -186,7 +209,9 @@ impl Stack {
                 Zeroed::Write(n) => {
                     if write {
                         let _shared = self.enter();
-                        self.write_runs(at, n, |r| top.write_zeros(r.first, r.offset, r.sectors * SECTOR))?;
+                        self.write_runs(at, n, |r| {
+                            top.write_zeros(r.first, r.offset, r.sectors * SECTOR)
+                        })?;
                     }
                     n
                 }
@@ -243,8 +268,11 @@ impl BlockDevice for Stack {
         }
         let _one = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.poisoned.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Poisoned, format!("{}: an earlier flush failed", self.info.name))
-                .remedy("close the disk, check the medium it lies on, and open it again"));
+            return Err(Error::new(
+                ErrorKind::Poisoned,
+                format!("{}: an earlier flush failed", self.info.name),
+            )
+            .remedy("close the disk, check the medium it lies on, and open it again"));
         }
         let flushed = top
             .layer
@@ -276,13 +304,21 @@ impl BlockDevice for Stack {
                         }
                         n => {
                             sectors = n;
-                            if data { ExtentKind::Data } else { ExtentKind::Hole }
+                            if data {
+                                ExtentKind::Data
+                            } else {
+                                ExtentKind::Hole
+                            }
                         }
                     }
                 }
                 Some(_) => ExtentKind::Data,
             };
-            let extent = Extent { offset: first * SECTOR, len: sectors * SECTOR, kind };
+            let extent = Extent {
+                offset: first * SECTOR,
+                len: sectors * SECTOR,
+                kind,
+            };
             match &mut run {
                 Some(last) if last.kind == kind => last.len += extent.len,
                 _ => {

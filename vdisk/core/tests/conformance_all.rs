@@ -48,8 +48,16 @@ fn new_vhd(kind: Kind) -> Arc<MemoryStore> {
 fn filled_base(encrypted: bool) -> (Arc<MemoryStore>, Vec<u8>) {
     let store = new_vhd(Kind::Dynamic);
     let mut bytes = vec![0; SIZE as usize];
-    let disk = stack(vec![StackedLayer::new(vhd_layer(&store, false), cipher(encrypted, 1))]);
-    for (at, len) in [(0, 700), (100_000, 70_000), ((2 << 20) - 5, 10), (SIZE - 3 * SECTOR, 3 * SECTOR)] {
+    let disk = stack(vec![StackedLayer::new(
+        vhd_layer(&store, false),
+        cipher(encrypted, 1),
+    )]);
+    for (at, len) in [
+        (0, 700),
+        (100_000, 70_000),
+        ((2 << 20) - 5, 10),
+        (SIZE - 3 * SECTOR, 3 * SECTOR),
+    ] {
         let data: Vec<u8> = (at..at + len).map(|i| (i % 251) as u8 | 1).collect();
         disk.write_at(at, &data).unwrap();
         bytes[at as usize..][..len as usize].copy_from_slice(&data);
@@ -141,18 +149,27 @@ proptest! {
 #[test]
 fn sectors_never_written_read_as_zeros_under_a_key() {
     let store = new_vhd(Kind::Dynamic);
-    let disk = stack(vec![StackedLayer::new(vhd_layer(&store, false), cipher(true, 1))]);
+    let disk = stack(vec![StackedLayer::new(
+        vhd_layer(&store, false),
+        cipher(true, 1),
+    )]);
     disk.write_at(10 * SECTOR, &[7; SECTOR as usize]).unwrap();
     let mut all = vec![1; SIZE as usize];
     disk.read_at(0, &mut all).unwrap();
     assert_eq!(all.iter().filter(|b| **b == 7).count() as u64, SECTOR);
-    assert_eq!(all.iter().filter(|b| **b == 0).count() as u64, SIZE - SECTOR);
+    assert_eq!(
+        all.iter().filter(|b| **b == 0).count() as u64,
+        SIZE - SECTOR
+    );
 }
 
 #[test]
 fn ciphertext_alone_reaches_the_store() {
     let store = new_vhd(Kind::Dynamic);
-    let disk = stack(vec![StackedLayer::new(vhd_layer(&store, false), cipher(true, 1))]);
+    let disk = stack(vec![StackedLayer::new(
+        vhd_layer(&store, false),
+        cipher(true, 1),
+    )]);
     let secret = b"a secret that must not be found!".repeat(4096);
     disk.write_at(0, &secret).unwrap();
     disk.flush().unwrap();
@@ -186,14 +203,18 @@ impl Store for Counting {
         self.inner.punch(offset, len)
     }
     fn sync(&self) -> vdisk::Result<()> {
-        self.syncs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.syncs
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(())
     }
 }
 
 #[test]
 fn a_flush_costs_one_sync_or_two() {
-    let store = Arc::new(Counting { inner: MemoryStore::default(), syncs: Default::default() });
+    let store = Arc::new(Counting {
+        inner: MemoryStore::default(),
+        syncs: Default::default(),
+    });
     let size = 256 << 21;
     vhd::create(&*store, Kind::Dynamic, size, None).unwrap();
     let layer = vhd::open(store.clone(), false).unwrap().into_layer();
@@ -228,7 +249,12 @@ fn many_threads_never_mix_up_sectors() {
     .unwrap();
     let dynamic = {
         let store = new_vhd(Kind::Dynamic);
-        Stack::new(vec![StackedLayer::new(vhd_layer(&store, false), cipher(true, 1))], false, "vhd").unwrap()
+        Stack::new(
+            vec![StackedLayer::new(vhd_layer(&store, false), cipher(true, 1))],
+            false,
+            "vhd",
+        )
+        .unwrap()
     };
     for disk in [Disk::new(over), Disk::new(dynamic)] {
         // Each thread owns every eighth sector, so neighbours in clusters and blocks always race.
@@ -240,7 +266,9 @@ fn many_threads_never_mix_up_sectors() {
                     let mut state = thread + 1;
                     let mut stamps = vec![None; sectors as usize];
                     for round in 0..4000u64 {
-                        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                        state = state
+                            .wrapping_mul(6364136223846793005)
+                            .wrapping_add(1442695040888963407);
                         let slot = (state >> 33) % sectors;
                         let at = (slot * 8 + thread) * SECTOR;
                         match (state >> 20) % 8 {
@@ -259,7 +287,10 @@ fn many_threads_never_mix_up_sectors() {
                                 let mut sector = [0; SECTOR as usize];
                                 disk.read_at(at, &mut sector).unwrap();
                                 if let Some(stamp) = stamps[slot as usize] {
-                                    assert!(sector.chunks(8).all(|c| c == u64::to_le_bytes(stamp)), "sector {at}");
+                                    assert!(
+                                        sector.chunks(8).all(|c| c == u64::to_le_bytes(stamp)),
+                                        "sector {at}"
+                                    );
                                 }
                             }
                         }

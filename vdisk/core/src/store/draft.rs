@@ -23,17 +23,27 @@ impl Draft {
     /// Starts a file that will be called `path`, which must not exist.
     pub fn new(path: &Path) -> Result<Self> {
         if path.symlink_metadata().is_ok() {
-            return Err(Error::new(ErrorKind::InvalidRequest, "the file exists already")
-                .at_path(path)
-                .remedy("choose another name or remove it"));
+            return Err(
+                Error::new(ErrorKind::InvalidRequest, "the file exists already")
+                    .at_path(path)
+                    .remedy("choose another name or remove it"),
+            );
         }
         let dir = directory(path);
         match FileStore::tmpfile(dir) {
-            Ok(Some(store)) => Ok(Self { store, path: path.to_owned(), temporary: None }),
+            Ok(Some(store)) => Ok(Self {
+                store,
+                path: path.to_owned(),
+                temporary: None,
+            }),
             Ok(None) => {
                 let name = dir.join(format!(".medley-{}.part", uuid::Uuid::new_v4()));
                 let store = FileStore::create_new(&name)?;
-                Ok(Self { store, path: path.to_owned(), temporary: Some(name) })
+                Ok(Self {
+                    store,
+                    path: path.to_owned(),
+                    temporary: Some(name),
+                })
             }
             Err(e) => Err(e),
         }
@@ -47,12 +57,20 @@ impl Draft {
     /// Makes what was written durable and gives it its name. Never replaces a file.
     pub fn publish(mut self) -> Result<()> {
         self.store.sync()?;
-        let fail = |e: std::io::Error| Error::io("cannot give the new file its name", e).at_path(&self.path);
+        let fail = |e: std::io::Error| {
+            Error::io("cannot give the new file its name", e).at_path(&self.path)
+        };
         match &self.temporary {
             None => {
                 let own = format!("/proc/self/fd/{}", self.store.file().as_raw_fd());
-                linkat(AT_FDCWD, own.as_str(), AT_FDCWD, &self.path, AtFlags::AT_SYMLINK_FOLLOW)
-                    .map_err(|e| fail(e.into()))?;
+                linkat(
+                    AT_FDCWD,
+                    own.as_str(),
+                    AT_FDCWD,
+                    &self.path,
+                    AtFlags::AT_SYMLINK_FOLLOW,
+                )
+                .map_err(|e| fail(e.into()))?;
             }
             Some(name) => {
                 std::fs::hard_link(name, &self.path).map_err(fail)?;

@@ -32,17 +32,28 @@ impl FileStore {
     /// Opens an existing file and takes its lock, or says that someone else has it.
     pub fn open(path: &Path, sharing: Sharing) -> Result<Self> {
         let write = sharing == Sharing::Exclusive;
-        let file = OpenOptions::new().read(true).write(write).open(path).map_err(|e| {
-            let error = Error::io("cannot open", e).at_path(path);
-            if write { error.remedy("check the name and that the file may be written") } else { error }
-        })?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(write)
+            .open(path)
+            .map_err(|e| {
+                let error = Error::io("cannot open", e).at_path(path);
+                if write {
+                    error.remedy("check the name and that the file may be written")
+                } else {
+                    error
+                }
+            })?;
         Self::lock(file, path, sharing)
     }
 
     /// Opens an existing file to look at it while somebody else may be writing it.
     pub fn open_unlocked(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io("cannot open", e).at_path(path))?;
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
     }
 
     /// Makes a new file, readable by its owner alone. It must not exist.
@@ -73,10 +84,24 @@ impl FileStore {
     /// A file without a name that may get one later, or `None` where the file system has no such thing.
     pub(super) fn tmpfile(dir: &Path) -> Result<Option<Self>> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).mode(0o600).custom_flags(nix::libc::O_TMPFILE);
+        options
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_TMPFILE);
         match options.open(dir) {
-            Ok(file) => Ok(Some(Self { file, path: dir.join("(a file without a name)") })),
-            Err(e) if matches!(e.raw_os_error(), Some(nix::libc::EOPNOTSUPP | nix::libc::EISDIR)) => Ok(None),
+            Ok(file) => Ok(Some(Self {
+                file,
+                path: dir.join("(a file without a name)"),
+            })),
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(nix::libc::EOPNOTSUPP | nix::libc::EISDIR)
+                ) =>
+            {
+                Ok(None)
+            }
             Err(e) => Err(Error::io("cannot create a file in this folder", e).at_path(dir)),
         }
     }
@@ -87,8 +112,14 @@ impl FileStore {
 
     /// Another handle on the same open file; the lock is shared with it.
     pub fn try_clone(&self) -> Result<Self> {
-        let file = self.file.try_clone().map_err(|e| Error::io("cannot open again", e).at_path(&self.path))?;
-        Ok(Self { file, path: self.path.clone() })
+        let file = self
+            .file
+            .try_clone()
+            .map_err(|e| Error::io("cannot open again", e).at_path(&self.path))?;
+        Ok(Self {
+            file,
+            path: self.path.clone(),
+        })
     }
 
     fn lock(file: File, path: &Path, sharing: Sharing) -> Result<Self> {
@@ -99,16 +130,21 @@ impl FileStore {
         match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(ErrorKind::Busy, "another process has this file open")
-                    .at_path(path)
-                    .remedy("close the other mount, server or machine first"));
+                return Err(
+                    Error::new(ErrorKind::Busy, "another process has this file open")
+                        .at_path(path)
+                        .remedy("close the other mount, server or machine first"),
+                );
             }
             // A file system without locks still works; it just cannot protect.
             Err(TryLockError::Error(e)) => {
                 tracing::warn!(path = %path.display(), "cannot lock: {e}");
             }
         }
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
     }
 
     fn fail(&self, what: &'static str, offset: u64) -> impl Fn(std::io::Error) -> Error + '_ {
@@ -118,11 +154,15 @@ impl FileStore {
 
 impl Store for FileStore {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.file.read_exact_at(buf, offset).map_err(self.fail("cannot read", offset))
+        self.file
+            .read_exact_at(buf, offset)
+            .map_err(self.fail("cannot read", offset))
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
-        self.file.write_all_at(buf, offset).map_err(self.fail("cannot write", offset))
+        self.file
+            .write_all_at(buf, offset)
+            .map_err(self.fail("cannot write", offset))
     }
 
     fn len(&self) -> Result<u64> {
@@ -133,7 +173,9 @@ impl Store for FileStore {
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
-        self.file.set_len(len).map_err(self.fail("cannot change the length", len))
+        self.file
+            .set_len(len)
+            .map_err(self.fail("cannot change the length", len))
     }
 
     fn punch(&self, offset: u64, len: u64) -> Result<()> {
@@ -176,7 +218,9 @@ impl Store for FileStore {
     }
 
     fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(|e| Error::io("cannot sync", e).at_path(&self.path))
+        self.file
+            .sync_data()
+            .map_err(|e| Error::io("cannot sync", e).at_path(&self.path))
     }
 
     fn path(&self) -> Option<&Path> {

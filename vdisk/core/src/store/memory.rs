@@ -14,12 +14,17 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// A store that holds `bytes`.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes: RwLock::new(bytes) }
+        Self {
+            bytes: RwLock::new(bytes),
+        }
     }
 
     /// A copy of everything in the store.
     pub fn contents(&self) -> Vec<u8> {
-        self.bytes.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.bytes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -48,11 +53,18 @@ impl Store for MemoryStore {
     }
 
     fn len(&self) -> Result<u64> {
-        Ok(self.bytes.read().unwrap_or_else(PoisonError::into_inner).len() as u64)
+        Ok(self
+            .bytes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len() as u64)
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
-        self.bytes.write().unwrap_or_else(PoisonError::into_inner).resize(len as usize, 0);
+        self.bytes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .resize(len as usize, 0);
         Ok(())
     }
 

@@ -14,8 +14,14 @@ pub struct Bitmap {
 impl Bitmap {
     /// A bitmap of `sectors` clear bits.
     pub fn empty(sectors: u64) -> Self {
-        let words = (0..sectors.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Self { words, sectors, dirty: AtomicBool::new(false) }
+        let words = (0..sectors.div_ceil(64))
+            .map(|_| AtomicU64::new(0))
+            .collect();
+        Self {
+            words,
+            sectors,
+            dirty: AtomicBool::new(false),
+        }
     }
 
     /// A bitmap as it lies on disk; bytes past the last sector are ignored.
@@ -31,8 +37,11 @@ impl Bitmap {
 
     /// The bytes as they lie on disk, `len` of them.
     pub fn to_bytes(&self, len: usize) -> Vec<u8> {
-        let mut bytes: Vec<u8> =
-            self.words.iter().flat_map(|w| w.load(Ordering::Acquire).to_be_bytes()).collect();
+        let mut bytes: Vec<u8> = self
+            .words
+            .iter()
+            .flat_map(|w| w.load(Ordering::Acquire).to_be_bytes())
+            .collect();
         bytes.resize(len, 0);
         bytes
     }
@@ -47,7 +56,12 @@ impl Bitmap {
         while at < end {
             let left = 64 - at % 64;
             let word = word_at(at) << (at % 64);
-            let same = u64::from(if present { word.leading_ones() } else { word.leading_zeros() }).min(left);
+            let same = u64::from(if present {
+                word.leading_ones()
+            } else {
+                word.leading_zeros()
+            })
+            .min(left);
             at += same;
             if same < left {
                 break;

@@ -26,7 +26,9 @@ pub fn create(store: &dyn Store, kind: Kind, size: u64, luks: Option<Uuid>) -> R
     if size == 0 || size % SECTOR != 0 || size > super::MAX_SIZE {
         return Err(Error::new(
             ErrorKind::InvalidRequest,
-            format!("a VHD cannot have {size} bytes: it takes whole 512-byte sectors, up to 2040 GiB"),
+            format!(
+                "a VHD cannot have {size} bytes: it takes whole 512-byte sectors, up to 2040 GiB"
+            ),
         ));
     }
     let disk_type = match kind {

@@ -88,7 +88,10 @@ impl Dynamic {
         footer: [u8; FOOTER_LEN],
         footer_at: u64,
     ) -> Self {
-        let states = table.iter().map(|_| AtomicU8::new(state::UNKNOWN)).collect();
+        let states = table
+            .iter()
+            .map(|_| AtomicU8::new(state::UNKNOWN))
+            .collect();
         Self {
             store,
             sectors: size / SECTOR,
@@ -116,7 +119,11 @@ impl Dynamic {
     }
 
     fn partial(&self, block: usize) -> Option<Arc<Bitmap>> {
-        self.partial.read().unwrap_or_else(PoisonError::into_inner).get(&block).cloned()
+        self.partial
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&block)
+            .cloned()
     }
 
     /// Byte offset of a block's bitmap, or `None` where the block was never written.
@@ -130,7 +137,11 @@ impl Dynamic {
     /// The block of a sector, the sector within it, and how many of the next `max` lie in it.
     fn split(&self, first: u64, max: u64) -> (usize, u64, u64) {
         let within = first % self.block_sectors;
-        ((first / self.block_sectors) as usize, within, max.min(self.block_sectors - within))
+        (
+            (first / self.block_sectors) as usize,
+            within,
+            max.min(self.block_sectors - within),
+        )
     }
 
     /// The bitmap of an allocated block, read when it is first needed; `None` when every sector is there.
@@ -175,7 +186,10 @@ impl Dynamic {
                 let data = (growth.footer_at + self.bitmap_len).next_multiple_of(ALIGN);
                 let end = data + self.block_sectors * SECTOR;
                 if end / SECTOR >= u64::from(UNUSED) {
-                    return Err(Error::new(ErrorKind::NoSpace, "the VHD file cannot grow past 2 TiB"));
+                    return Err(Error::new(
+                        ErrorKind::NoSpace,
+                        "the VHD file cannot grow past 2 TiB",
+                    ));
                 }
                 self.store.write_at(end, &growth.footer)?;
                 growth.footer_at = end;
@@ -184,7 +198,10 @@ impl Dynamic {
         };
         let bitmap = Bitmap::empty(self.block_sectors);
         bitmap.dirty.store(true, Ordering::Relaxed);
-        self.partial.write().unwrap_or_else(PoisonError::into_inner).insert(block, Arc::new(bitmap));
+        self.partial
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(block, Arc::new(bitmap));
         self.states[block].store(state::PARTIAL, Ordering::Release);
         self.table[block].store((slot / SECTOR) as u32, Ordering::Release);
         growth.new_blocks.push(block);
@@ -197,7 +214,10 @@ impl Dynamic {
         let mut growth = self.growth();
         self.table[block].store(UNUSED, Ordering::Release);
         self.states[block].store(state::UNKNOWN, Ordering::Release);
-        self.partial.write().unwrap_or_else(PoisonError::into_inner).remove(&block);
+        self.partial
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&block);
         growth.freed.push(slot);
         growth.changed_table.insert(block / PER_SECTOR);
     }
@@ -247,14 +267,26 @@ impl Layer for Dynamic {
     fn map(&self, first: u64, max: u64) -> Result<Run> {
         let (block, within, max_here) = self.split(first, max);
         let Some(slot) = self.slot(block) else {
-            return Ok(Run { sectors: self.unused_run(first, max), place: Place::Zero });
+            return Ok(Run {
+                sectors: self.unused_run(first, max),
+                place: Place::Zero,
+            });
         };
         let here = Place::Here(slot + self.bitmap_len + within * SECTOR);
         Ok(match self.bitmap(block, slot)? {
-            None => Run { sectors: max_here, place: here },
+            None => Run {
+                sectors: max_here,
+                place: here,
+            },
             Some(bitmap) => match bitmap.run(within, max_here) {
-                (true, sectors) => Run { sectors, place: here },
-                (false, sectors) => Run { sectors, place: Place::Zero },
+                (true, sectors) => Run {
+                    sectors,
+                    place: here,
+                },
+                (false, sectors) => Run {
+                    sectors,
+                    place: Place::Zero,
+                },
             },
         })
     }
@@ -266,7 +298,12 @@ impl Layer for Dynamic {
             None => self.allocate(block)?,
         };
         let offset = slot + self.bitmap_len + within * SECTOR;
-        Ok(Reservation { first, sectors, offset, zero_fill: None })
+        Ok(Reservation {
+            first,
+            sectors,
+            offset,
+            zero_fill: None,
+        })
     }
 
     fn publish(&self, reservation: &Reservation) -> Result<Published> {
@@ -291,7 +328,9 @@ impl Layer for Dynamic {
         let Some(slot) = self.slot(block) else {
             return Ok(Zeroed::Done(self.unused_run(first, max)));
         };
-        let whole = self.block_sectors.min(self.sectors - block as u64 * self.block_sectors);
+        let whole = self
+            .block_sectors
+            .min(self.sectors - block as u64 * self.block_sectors);
         if within == 0 && sectors >= whole {
             self.free(block, slot);
             return Ok(Zeroed::Done(sectors));
@@ -307,7 +346,8 @@ impl Layer for Dynamic {
         if !plain {
             return Ok(Zeroed::Write(sectors));
         }
-        self.store.punch(slot + self.bitmap_len + within * SECTOR, sectors * SECTOR)?;
+        self.store
+            .punch(slot + self.bitmap_len + within * SECTOR, sectors * SECTOR)?;
         Ok(Zeroed::Done(sectors))
     }
 
@@ -329,13 +369,25 @@ impl Layer for Dynamic {
         }
         let mut blocks = std::mem::take(&mut growth.new_blocks);
         let changed = std::mem::take(&mut growth.changed_blocks);
-        let mut writes: Vec<_> = changed.iter().filter_map(|block| self.take_bitmap(*block)).collect();
-        writes.extend(growth.changed_table.iter().map(|index| self.table_sector(*index)));
+        let mut writes: Vec<_> = changed
+            .iter()
+            .filter_map(|block| self.take_bitmap(*block))
+            .collect();
+        writes.extend(
+            growth
+                .changed_table
+                .iter()
+                .map(|index| self.table_sector(*index)),
+        );
         growth.changed_table.clear();
         blocks.extend(changed);
         let freed = std::mem::take(&mut growth.freed);
         let dirty = !writes.is_empty();
-        *self.frozen.lock().unwrap_or_else(PoisonError::into_inner) = FrozenParts { writes, blocks, freed };
+        *self.frozen.lock().unwrap_or_else(PoisonError::into_inner) = FrozenParts {
+            writes,
+            blocks,
+            freed,
+        };
         Ok(Frozen { dirty })
     }
 
@@ -343,20 +395,24 @@ impl Layer for Dynamic {
         if !frozen.into_inner().dirty {
             return Ok(());
         }
-        let parts = std::mem::take(&mut *self.frozen.lock().unwrap_or_else(PoisonError::into_inner));
+        let parts =
+            std::mem::take(&mut *self.frozen.lock().unwrap_or_else(PoisonError::into_inner));
         for (offset, bytes) in &parts.writes {
             self.store.write_at(*offset, bytes)?;
         }
         self.store.sync()?;
         for slot in &parts.freed {
-            self.store.punch(*slot, self.bitmap_len + self.block_sectors * SECTOR)?;
+            self.store
+                .punch(*slot, self.bitmap_len + self.block_sectors * SECTOR)?;
         }
         self.growth().free.extend(parts.freed);
         // A bitmap that is full and on disk need not be remembered.
         let mut partial = self.partial.write().unwrap_or_else(PoisonError::into_inner);
         for block in parts.blocks {
             if self.states[block].load(Ordering::Acquire) == state::FULL
-                && partial.get(&block).is_some_and(|b| !b.dirty.load(Ordering::SeqCst))
+                && partial
+                    .get(&block)
+                    .is_some_and(|b| !b.dirty.load(Ordering::SeqCst))
             {
                 partial.remove(&block);
             }

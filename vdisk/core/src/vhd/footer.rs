@@ -83,7 +83,9 @@ impl Footer {
     /// Reads a footer.
     pub fn parse(bytes: &[u8; FOOTER_LEN]) -> Result<Self> {
         if !Self::looks_like(bytes) {
-            return Err(Error::corrupt("no VHD footer here (the cookie `conectix` is missing)"));
+            return Err(Error::corrupt(
+                "no VHD footer here (the cookie `conectix` is missing)",
+            ));
         }
         let (stored, found) = (be32(bytes, CHECKSUM_AT), checksum(bytes, CHECKSUM_AT));
         if stored != found {
@@ -95,7 +97,11 @@ impl Footer {
         if version >> 16 != VERSION >> 16 {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("VHD format version {}.{} is unknown", version >> 16, version & 0xffff),
+                format!(
+                    "VHD format version {}.{} is unknown",
+                    version >> 16,
+                    version & 0xffff
+                ),
             ));
         }
         let disk_type = match be32(bytes, 60) {
@@ -103,7 +109,10 @@ impl Footer {
             3 => DiskType::Dynamic,
             4 => DiskType::Differencing,
             other => {
-                return Err(Error::new(ErrorKind::Unsupported, format!("VHD disk type {other} is unknown")));
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("VHD disk type {other} is unknown"),
+                ));
             }
         };
         let current_size = be64(bytes, 48);

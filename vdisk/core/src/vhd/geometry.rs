@@ -36,7 +36,11 @@ impl Geometry {
             (sectors, heads, tracks)
         };
         // All three fit by construction: 65535 × 16 × 255 is the cap above.
-        Self { cylinders: (tracks / heads) as u16, heads: heads as u8, sectors: sectors as u8 }
+        Self {
+            cylinders: (tracks / heads) as u16,
+            heads: heads as u8,
+            sectors: sectors as u8,
+        }
     }
 
     /// Sectors of the capacity it describes.
@@ -66,7 +70,10 @@ mod tests {
     fn never_describes_more_than_there_is() {
         for shift in 0..40 {
             for total in [(1u64 << shift) - 1, 1 << shift, (1 << shift) + 77] {
-                assert!(Geometry::for_sectors(total).total_sectors() <= total, "{total}");
+                assert!(
+                    Geometry::for_sectors(total).total_sectors() <= total,
+                    "{total}"
+                );
             }
         }
     }

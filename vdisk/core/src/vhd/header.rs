@@ -33,7 +33,9 @@ impl DynamicHeader {
     /// Reads a header for a disk of `size` bytes.
     pub fn parse(bytes: &[u8; HEADER_LEN], size: u64) -> Result<Self> {
         if !bytes.starts_with(COOKIE) {
-            return Err(Error::corrupt("no dynamic VHD header here (the cookie `cxsparse` is missing)"));
+            return Err(Error::corrupt(
+                "no dynamic VHD header here (the cookie `cxsparse` is missing)",
+            ));
         }
         let (stored, found) = (be32(bytes, CHECKSUM_AT), checksum(bytes, CHECKSUM_AT));
         if stored != found {
@@ -45,11 +47,16 @@ impl DynamicHeader {
         if version >> 16 != VERSION >> 16 {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("dynamic VHD header version {}.{} is unknown", version >> 16, version & 0xffff),
+                format!(
+                    "dynamic VHD header version {}.{} is unknown",
+                    version >> 16,
+                    version & 0xffff
+                ),
             ));
         }
         let block_size = be32(bytes, 32);
-        if !block_size.is_power_of_two() || u64::from(block_size) < SECTOR || block_size > 256 << 20 {
+        if !block_size.is_power_of_two() || u64::from(block_size) < SECTOR || block_size > 256 << 20
+        {
             return Err(Error::corrupt(format!(
                 "the dynamic VHD header's block size is {block_size}: not a power of two from 512 bytes to 256 MiB"
             )));
@@ -73,7 +80,11 @@ impl DynamicHeader {
                 "the dynamic VHD header's table offset is {table_offset}: not a sector within the file"
             )));
         }
-        Ok(Self { table_offset, entries, block_size })
+        Ok(Self {
+            table_offset,
+            entries,
+            block_size,
+        })
     }
 
     /// The header's bytes, checksum and all, for a disk without a parent.
@@ -93,7 +104,9 @@ impl DynamicHeader {
 
     /// Bytes of the sector bitmap before each block's data.
     pub fn bitmap_len(&self) -> u64 {
-        (u64::from(self.block_size) / SECTOR).div_ceil(8).next_multiple_of(SECTOR)
+        (u64::from(self.block_size) / SECTOR)
+            .div_ceil(8)
+            .next_multiple_of(SECTOR)
     }
 
     /// Bytes of the block table, whole sectors.
@@ -108,19 +121,74 @@ mod tests {
 
     #[test]
     fn comes_back_as_it_went() {
-        let header = DynamicHeader { table_offset: 1536, entries: 512, block_size: 2 << 20 };
-        assert_eq!(DynamicHeader::parse(&header.to_bytes(), 1 << 30).unwrap(), header);
+        let header = DynamicHeader {
+            table_offset: 1536,
+            entries: 512,
+            block_size: 2 << 20,
+        };
+        assert_eq!(
+            DynamicHeader::parse(&header.to_bytes(), 1 << 30).unwrap(),
+            header
+        );
     }
 
     #[test]
     fn refuses_what_cannot_be() {
-        let good = DynamicHeader { table_offset: 1536, entries: 512, block_size: 2 << 20 };
-        let refused = |h: DynamicHeader, size| DynamicHeader::parse(&h.to_bytes(), size).unwrap_err().to_string();
-        assert!(refused(DynamicHeader { block_size: 3 << 20, ..good.clone() }, 1 << 30).contains("block size"));
-        assert!(refused(DynamicHeader { block_size: 0, ..good.clone() }, 1 << 30).contains("block size"));
-        assert!(refused(DynamicHeader { entries: 511, ..good.clone() }, 1 << 30).contains("512 blocks"));
-        assert!(refused(DynamicHeader { table_offset: 7, ..good.clone() }, 1 << 30).contains("table offset"));
-        let huge = DynamicHeader { entries: u32::MAX, block_size: 512, ..good };
+        let good = DynamicHeader {
+            table_offset: 1536,
+            entries: 512,
+            block_size: 2 << 20,
+        };
+        let refused = |h: DynamicHeader, size| {
+            DynamicHeader::parse(&h.to_bytes(), size)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(
+            refused(
+                DynamicHeader {
+                    block_size: 3 << 20,
+                    ..good.clone()
+                },
+                1 << 30
+            )
+            .contains("block size")
+        );
+        assert!(
+            refused(
+                DynamicHeader {
+                    block_size: 0,
+                    ..good.clone()
+                },
+                1 << 30
+            )
+            .contains("block size")
+        );
+        assert!(
+            refused(
+                DynamicHeader {
+                    entries: 511,
+                    ..good.clone()
+                },
+                1 << 30
+            )
+            .contains("512 blocks")
+        );
+        assert!(
+            refused(
+                DynamicHeader {
+                    table_offset: 7,
+                    ..good.clone()
+                },
+                1 << 30
+            )
+            .contains("table offset")
+        );
+        let huge = DynamicHeader {
+            entries: u32::MAX,
+            block_size: 512,
+            ..good
+        };
         assert!(refused(huge, 1 << 40).contains("too large"));
     }
 }

@@ -22,7 +22,10 @@ pub const MAX_SIZE: u64 = 2040 << 30;
 /// The checksum of the format's structures: the ones' complement of the sum of all bytes, the four of
 /// the checksum itself at `at` left out.
 fn checksum(bytes: &[u8], at: usize) -> u32 {
-    let sum = |part: &[u8]| part.iter().fold(0u32, |sum, b| sum.wrapping_add(u32::from(*b)));
+    let sum = |part: &[u8]| {
+        part.iter()
+            .fold(0u32, |sum, b| sum.wrapping_add(u32::from(*b)))
+    };
     !sum(bytes).wrapping_sub(sum(&bytes[at..at + 4]))
 }
 

@@ -79,10 +79,14 @@ fn find_footer(store: &dyn Store) -> Result<Option<(Footer, FooterPlace)>> {
     };
     let first = footer_at(store, 0, FOOTER_LEN)?;
     match (Footer::looks_like(&first), Footer::parse(&first)) {
-        (true, Ok(footer)) if footer.disk_type != DiskType::Fixed => Ok(Some((footer, FooterPlace::Start))),
-        (true, Ok(_)) => Err(Error::corrupt("a fixed VHD without its footer: the end of the file is missing")
-            .at_offset(end)
-            .remedy("fetch the file again; if it is whole, open it as a raw disk")),
+        (true, Ok(footer)) if footer.disk_type != DiskType::Fixed => {
+            Ok(Some((footer, FooterPlace::Start)))
+        }
+        (true, Ok(_)) => Err(Error::corrupt(
+            "a fixed VHD without its footer: the end of the file is missing",
+        )
+        .at_offset(end)
+        .remedy("fetch the file again; if it is whole, open it as a raw disk")),
         (true, Err(e)) => Err(damage.unwrap_or(e.at_offset(0))),
         (false, _) => damage.map_or(Ok(None), Err),
     }
@@ -100,15 +104,18 @@ pub fn open(store: Arc<dyn Store>, read_only: bool) -> Result<Opened> {
 
 fn open_pathless(store: Arc<dyn Store>, read_only: bool) -> Result<Opened> {
     let Some((footer, place)) = find_footer(&*store)? else {
-        return Err(Error::corrupt("not a VHD: no footer at the end of the file, no copy at its start"));
+        return Err(Error::corrupt(
+            "not a VHD: no footer at the end of the file, no copy at its start",
+        ));
     };
     match footer.disk_type {
         DiskType::Fixed => open_fixed(store, footer, place),
         DiskType::Dynamic => open_dynamic(store, footer, place, read_only),
-        DiskType::Differencing => {
-            Err(Error::new(ErrorKind::Unsupported, "differencing VHDs (children of another VHD) are not supported yet")
-                .remedy("merge it into its parent with the tool that made it"))
-        }
+        DiskType::Differencing => Err(Error::new(
+            ErrorKind::Unsupported,
+            "differencing VHDs (children of another VHD) are not supported yet",
+        )
+        .remedy("merge it into its parent with the tool that made it")),
     }
 }
 
@@ -124,7 +131,12 @@ fn open_fixed(store: Arc<dyn Store>, footer: Footer, place: FooterPlace) -> Resu
         .remedy("fetch the file again"));
     }
     let flat = Flat::new(store, footer.current_size / SECTOR);
-    Ok(Opened { footer, payload: Payload::Fixed(flat), troubles: Vec::new(), slack: 0 })
+    Ok(Opened {
+        footer,
+        payload: Payload::Fixed(flat),
+        troubles: Vec::new(),
+        slack: 0,
+    })
 }
 
 fn open_dynamic(
@@ -141,12 +153,18 @@ fn open_dynamic(
     };
 
     let header_at = footer.header_offset;
-    if header_at % SECTOR != 0 || header_at < FOOTER_LEN as u64 || header_at > file_len - HEADER_LEN.min(file_len as usize) as u64 {
-        return Err(Error::corrupt(format!("the dynamic header's offset {header_at} is not in the file")));
+    if header_at % SECTOR != 0
+        || header_at < FOOTER_LEN as u64
+        || header_at > file_len - HEADER_LEN.min(file_len as usize) as u64
+    {
+        return Err(Error::corrupt(format!(
+            "the dynamic header's offset {header_at} is not in the file"
+        )));
     }
     let mut bytes = [0; HEADER_LEN];
     store.read_at(header_at, &mut bytes)?;
-    let header = DynamicHeader::parse(&bytes, footer.current_size).map_err(|e| e.at_offset(header_at))?;
+    let header =
+        DynamicHeader::parse(&bytes, footer.current_size).map_err(|e| e.at_offset(header_at))?;
     let table_end = header.table_offset + header.table_len();
     let meta_end = table_end.max(header_at + HEADER_LEN as u64);
     // Some writers do not pad the table to a whole sector.
@@ -160,10 +178,19 @@ fn open_dynamic(
     let blocks = footer.current_size.div_ceil(u64::from(header.block_size)) as usize;
     let mut bytes = vec![0; blocks * 4];
     store.read_at(header.table_offset, &mut bytes)?;
-    let table: Vec<u32> =
-        bytes.chunks_exact(4).map(|c| u32::from_be_bytes([c[0], c[1], c[2], c[3]])).collect();
+    let table: Vec<u32> = bytes
+        .chunks_exact(4)
+        .map(|c| u32::from_be_bytes([c[0], c[1], c[2], c[3]]))
+        .collect();
 
-    let block_end = check_table(&table, &header, meta_end, payload_end, read_only, &mut troubles)?;
+    let block_end = check_table(
+        &table,
+        &header,
+        meta_end,
+        payload_end,
+        read_only,
+        &mut troubles,
+    )?;
     let end = block_end.unwrap_or(table_end).max(meta_end);
 
     let start_copy = footer_at(&*store, 0, FOOTER_LEN)?;
@@ -200,8 +227,20 @@ fn open_dynamic(
             }
         }
     }
-    let dynamic = Dynamic::new(store, footer.current_size, &header, table, copy, footer_place);
-    Ok(Opened { footer, payload: Payload::Dynamic(Box::new(dynamic), header), troubles, slack })
+    let dynamic = Dynamic::new(
+        store,
+        footer.current_size,
+        &header,
+        table,
+        copy,
+        footer_place,
+    );
+    Ok(Opened {
+        footer,
+        payload: Payload::Dynamic(Box::new(dynamic), header),
+        troubles,
+        slack,
+    })
 }
 
 /// Checks that every block lies in the file, past the metadata, and that no two overlap. Returns the end
@@ -234,16 +273,28 @@ fn check_table(
     };
     for (at, block) in &slots {
         if *at < meta_end {
-            damage(format!("block {block} starts at {at}, inside the image's metadata"), *block)?;
+            damage(
+                format!("block {block} starts at {at}, inside the image's metadata"),
+                *block,
+            )?;
         }
         if at + slot_len > payload_end {
-            damage(format!("block {block} ends at {}, past the end of the payload ({payload_end})", at + slot_len), *block)?;
+            damage(
+                format!(
+                    "block {block} ends at {}, past the end of the payload ({payload_end})",
+                    at + slot_len
+                ),
+                *block,
+            )?;
         }
     }
     for pair in slots.windows(2) {
         let ((at, block), (next, other)) = (pair[0], pair[1]);
         if at + slot_len > next {
-            damage(format!("blocks {block} and {other} overlap at {next}"), other)?;
+            damage(
+                format!("blocks {block} and {other} overlap at {next}"),
+                other,
+            )?;
         }
     }
     Ok(slots.last().map(|(at, _)| at + slot_len))

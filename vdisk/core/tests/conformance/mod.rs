@@ -6,12 +6,28 @@ use vdisk::{Disk, ExtentKind, SECTOR};
 /// One step of a random life of a disk. Offsets and lengths are in bytes and need not be aligned.
 #[derive(Debug, Clone)]
 pub enum Op {
-    Read { at: u64, len: u64 },
-    Write { at: u64, len: u64, seed: u8 },
-    Zero { at: u64, len: u64 },
-    Discard { at: u64, len: u64 },
+    Read {
+        at: u64,
+        len: u64,
+    },
+    Write {
+        at: u64,
+        len: u64,
+        seed: u8,
+    },
+    Zero {
+        at: u64,
+        len: u64,
+    },
+    Discard {
+        at: u64,
+        len: u64,
+    },
     Flush,
-    Extents { at: u64, len: u64 },
+    Extents {
+        at: u64,
+        len: u64,
+    },
     /// Close and open again, where the device can.
     Reopen,
 }
@@ -19,13 +35,23 @@ pub enum Op {
 /// Ranges that favour the places where mistakes hide: edges of sectors, clusters, blocks and the disk.
 fn range(size: u64) -> impl Strategy<Value = (u64, u64)> {
     let edge = prop_oneof![
-        Just(1u64), Just(SECTOR), Just(4096), Just(16 << 10), Just(64 << 10), Just(2 << 20)
+        Just(1u64),
+        Just(SECTOR),
+        Just(4096),
+        Just(16 << 10),
+        Just(64 << 10),
+        Just(2 << 20)
     ];
     let at = (edge, 0..size, -2i64..3).prop_map(move |(unit, at, shift)| {
-        (at / unit * unit).saturating_add_signed(shift * 256).min(size)
+        (at / unit * unit)
+            .saturating_add_signed(shift * 256)
+            .min(size)
     });
     let len = prop_oneof![
-        1..2048u64, (1..64u64).prop_map(|n| n * SECTOR), (1..40u64).prop_map(|n| n << 14), 0..size
+        1..2048u64,
+        (1..64u64).prop_map(|n| n * SECTOR),
+        (1..40u64).prop_map(|n| n << 14),
+        0..size
     ];
     (at, len).prop_map(move |(at, len)| (at, len.min(size - at)))
 }
@@ -46,7 +72,9 @@ pub fn ops(size: u64, count: usize) -> impl Strategy<Value = Vec<Op>> {
 
 /// Bytes that differ at every place, so that any misplaced one shows.
 fn pattern(at: u64, len: u64, seed: u8) -> Vec<u8> {
-    (at..at + len).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8 ^ seed | 1).collect()
+    (at..at + len)
+        .map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8 ^ seed | 1)
+        .collect()
 }
 
 /// Lives through `ops` on the device that `open` makes, beside a model; `open` is called again to
@@ -78,7 +106,10 @@ pub fn check(initial: Vec<u8>, ops: &[Op], mut open: impl FnMut(Option<Disk>) ->
                 let target = &mut model[at as usize..][..len as usize];
                 let mut now = vec![0; len as usize];
                 disk.read_at(at, &mut now).unwrap();
-                for (now, old) in now.chunks(SECTOR as usize).zip(target.chunks_mut(SECTOR as usize)) {
+                for (now, old) in now
+                    .chunks(SECTOR as usize)
+                    .zip(target.chunks_mut(SECTOR as usize))
+                {
                     let zeroed = now.iter().zip(&*old).all(|(n, o)| n == o || *n == 0);
                     assert!(zeroed, "{}", context());
                     old.copy_from_slice(now);
@@ -92,7 +123,11 @@ pub fn check(initial: Vec<u8>, ops: &[Op], mut open: impl FnMut(Option<Disk>) ->
                     next += extent.len;
                     if extent.kind == ExtentKind::Hole {
                         let bytes = &model[extent.offset as usize..][..extent.len as usize];
-                        assert!(bytes.iter().all(|b| *b == 0), "a hole with data, {}", context());
+                        assert!(
+                            bytes.iter().all(|b| *b == 0),
+                            "a hole with data, {}",
+                            context()
+                        );
                     }
                 })
                 .unwrap();
@@ -111,9 +146,18 @@ pub fn check(initial: Vec<u8>, ops: &[Op], mut open: impl FnMut(Option<Disk>) ->
 
     // Whatever the device, requests past its end are refused and change nothing.
     let size = model.len() as u64;
-    for (at, len) in [(size, 1), (size - 1, 2), (u64::MAX, 1), (u64::MAX - 511, 512), (0, size + 1)] {
+    for (at, len) in [
+        (size, 1),
+        (size - 1, 2),
+        (u64::MAX, 1),
+        (u64::MAX - 511, 512),
+        (0, size + 1),
+    ] {
         let mut buf = vec![0; len.min(4096) as usize];
-        if at.checked_add(buf.len() as u64).is_none_or(|end| end > size) {
+        if at
+            .checked_add(buf.len() as u64)
+            .is_none_or(|end| end > size)
+        {
             assert!(disk.read_at(at, &mut buf).is_err());
             assert!(disk.write_at(at, &buf).is_err());
         }
