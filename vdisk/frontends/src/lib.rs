@@ -3,6 +3,7 @@
 //! A frontend takes a [`vdisk::Disk`], serves it from threads of its own, and hands back a handle:
 //! dropping the handle, or asking it to stop, ends the service, flushes the disk and leaves nothing
 //! behind. Everything a client says is judged here before it reaches the disk.
+#![deny(unsafe_code)]
 
 mod error;
 #[cfg(feature = "fuse")]

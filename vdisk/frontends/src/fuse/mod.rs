@@ -190,7 +190,9 @@ impl FuseMount {
         }
         tracing::warn!(path = %self.path().display(), "unmounting although files are open");
         self.mount.detach(true)?;
-        self.mount.abort();
+        if !self.wait_for(Duration::from_millis(50)) {
+            self.mount.abort();
+        }
         if self.wait_for(Duration::from_secs(5)) {
             return self.result().map(|()| Unmounted::CutOff);
         }

@@ -3,6 +3,7 @@
 //! `fusermount3` is preferred, even for root: it stays as a watcher of this process and unmounts when
 //! the process is killed. Without it root mounts by itself. Either way the mount is remembered by its
 //! device number, so that nobody else's mount at the same place is ever touched.
+#![allow(unsafe_code)] // One descriptor that another process sends.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSliceMut, Read};
@@ -94,22 +95,28 @@ impl Mount {
         entry_at(&self.path).is_some_and(|entry| entry.device == self.device)
     }
 
-    /// Takes the mount off its directory. `false` if files are open and `lazy` is not set.
-    pub fn detach(&self, lazy: bool) -> Result<bool> {
+    /// Takes the mount off its directory. `false` if files are open and `force` is not set; with it, they
+    /// are cut off where the user may do that.
+    pub fn detach(&self, force: bool) -> Result<bool> {
         if !self.is_there() {
             return Ok(true);
         }
-        detach(&self.path, lazy)
+        if force {
+            // What was written through a memory map may still be in the kernel.
+            let _ = File::open(&self.path).map(nix::unistd::syncfs);
+        }
+        detach(&self.path, force)
     }
 
-    /// Makes the kernel forget the connection: every request, now and later, fails.
+    /// Makes the kernel forget the connection: every request, now and later, fails. For users who are not
+    /// root; root's [`Mount::detach`] has done it.
     pub fn abort(&self) {
         let Some((_, minor)) = self.device.split_once(':') else {
             return;
         };
         let control = format!("/sys/fs/fuse/connections/{minor}/abort");
         if let Err(error) = fs::write(&control, "1") {
-            tracing::warn!(%error, control, "FUSE connection cannot be aborted");
+            tracing::debug!(%error, control, "FUSE connection cannot be aborted");
         }
     }
 
@@ -202,10 +209,10 @@ fn clean(mountpoint: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// `false` if the mount is in use and `lazy` is not set.
-fn detach(path: &Path, lazy: bool) -> Result<bool> {
+/// `false` if the mount is in use and `force` is not set.
+fn detach(path: &Path, force: bool) -> Result<bool> {
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
-    flags.set(MntFlags::MNT_DETACH, lazy);
+    flags.set(MntFlags::MNT_DETACH | MntFlags::MNT_FORCE, force);
     match nix::mount::umount2(path, flags) {
         Ok(()) => return Ok(true),
         Err(Errno::EBUSY) => return Ok(false),
@@ -216,7 +223,7 @@ fn detach(path: &Path, lazy: bool) -> Result<bool> {
         Err(errno) => return Err(Error::io(path, "cannot be unmounted")(errno)),
     }
     let output = Command::new(HELPER)
-        .arg(if lazy { "-uz" } else { "-u" })
+        .arg(if force { "-uz" } else { "-u" })
         .arg("--")
         .arg(path)
         .stdin(Stdio::null())
