@@ -3,6 +3,7 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::ptr;
 
 use super::round_keys::{RoundKeys, Schedule, load, read_again};
 use super::x86::{Lanes, Tweaks};
@@ -50,13 +51,8 @@ impl Lanes for AesNi {
 #[target_feature(enable = "aes,sse2")]
 fn tweaks<const SECTORS: usize>(keys: &Schedule, first: u64, used: usize, out: &mut Tweaks) {
     let mut number = first;
-    for group in out
-        .0
-        .as_chunks_mut::<WIDTH>()
-        .0
-        .iter_mut()
-        .take(used.div_ceil(WIDTH))
-    {
+    let (groups, _) = out.0.as_chunks_mut::<WIDTH>();
+    for group in &mut groups[..used.div_ceil(WIDTH)] {
         let keys = read_again(keys);
         let key = load(&keys[0]);
         let mut state = [_mm_setzero_si128(); WIDTH];
@@ -108,11 +104,15 @@ unsafe fn units<const ENCRYPT: bool, const SECTORS: usize>(
             let next = units.next();
             run::<ENCRYPT>(schedule, &mut tweaks, read(next.unwrap_or(first)), src, dst);
             if next.is_none() {
-                return;
+                break;
             }
             src = src.add(RUN);
             dst = dst.add(RUN);
         }
+    }
+    for tweak in &mut tweaks {
+        // SAFETY: an ordinary store to a local, only that the compiler may not leave it out.
+        unsafe { ptr::write_volatile(tweak, _mm_setzero_si128()) };
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::ptr;
 
 use super::round_keys::{RoundKeys, Schedule, load, read_again};
 use super::x86::{BATCH, Lanes, Tweaks};
@@ -111,11 +112,15 @@ unsafe fn units<const ENCRYPT: bool, const SECTORS: usize>(
             let next = units.next();
             sector::<ENCRYPT, true>(schedule, &mut tweaks, next.unwrap_or(first), src, dst);
             if next.is_none() {
-                return;
+                break;
             }
             src = src.add(512);
             dst = dst.add(512);
         }
+    }
+    for tweak in &mut tweaks {
+        // SAFETY: an ordinary store to a local, only that the compiler may not leave it out.
+        unsafe { ptr::write_volatile(tweak, _mm512_setzero_si512()) };
     }
 }
 
