@@ -115,6 +115,23 @@ impl Header {
         )
     }
 
+    /// Wipes the areas that only an `older` copy of this header still names: a removal was cut short.
+    pub(crate) fn wipe_left_behind(&mut self, older: &Metadata) -> Result<()> {
+        let room = self.meta.keyslots_area(self.binary.copy_size);
+        for slot in older.keyslots.values() {
+            let within = slot.area.offset >= room.offset && slot.area.end() <= room.end();
+            let in_use = self
+                .meta
+                .keyslots
+                .values()
+                .any(|used| used.area.overlaps(slot.area));
+            if within && !in_use {
+                self.wipe(slot.area)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Judges the new state and makes it this header's: the only door through which anything changes.
     pub(crate) fn commit(&mut self, json: Value, mut binary: Binary) -> Result<()> {
         let text = serde_json::to_vec(&json).map_err(|e| Error::input("json", e.to_string()))?;

@@ -4,6 +4,7 @@ use pbkdf2::pbkdf2_hmac;
 use sha1::Sha1;
 use sha2::digest::Update;
 use sha2::{Digest, Sha256, Sha384, Sha512};
+use zeroize::Zeroize;
 
 /// A hash function as named in a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,9 +58,10 @@ impl Hash {
             for part in parts {
                 Update::update(&mut hasher, part);
             }
-            let digest = hasher.finalize();
+            let mut digest = hasher.finalize();
             let n = out.len().min(digest.len());
             out[..n].copy_from_slice(&digest[..n]);
+            digest.as_mut_slice().zeroize();
         }
         match self {
             Self::Sha1 => run::<Sha1>(parts, out),

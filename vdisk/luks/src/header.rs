@@ -8,7 +8,7 @@ use crate::binary::{Binary, COPY_SIZES, Copy};
 use crate::kdf::{Budget, Kdf, Limits};
 use crate::metadata::{CIPHER, Keyslot, Lock, Metadata, Priority, Segment, SlotId};
 use crate::plan::Pending;
-use crate::secret::{KEY_LEN, VolumeKey};
+use crate::secret::{KEY_LEN, VolumeKey, random};
 use crate::{Error, ErrorKind, Result, material};
 
 /// A LUKS2 header, parsed and judged, with the key-slot areas of its file.
@@ -91,17 +91,17 @@ impl Header {
             Ok(copy) => read_copy(bytes, copy.binary.copy_size, Copy::Secondary),
             Err(_) => find_secondary(bytes),
         };
-        let (copy, health) = match (primary, secondary) {
+        let (copy, older, health) = match (primary, secondary) {
             (Ok(first), Ok(second)) if second.binary.seqid > first.binary.seqid => {
-                (second, Health::PrimaryStale)
+                (second, Some(first), Health::PrimaryStale)
             }
             (Ok(first), Ok(second))
                 if first.binary == second.binary && first.json == second.json =>
             {
-                (first, Health::Good)
+                (first, None, Health::Good)
             }
-            (Ok(first), _) => (first, Health::SecondaryStale),
-            (Err(_), Ok(second)) => (second, Health::PrimaryStale),
+            (Ok(first), second) => (first, second.ok(), Health::SecondaryStale),
+            (Err(_), Ok(second)) => (second, None, Health::PrimaryStale),
             (Err(first), Err(second)) => return Err(worse(first, second)),
         };
         copy.meta.check_requirements()?;
@@ -116,13 +116,16 @@ impl Header {
                 );
                 Error::new(ErrorKind::Truncated, "header file", what)
             })?;
-        Ok(Self::assemble(
-            image.to_vec(),
-            copy.binary,
-            copy.json,
-            copy.meta,
-            health,
-        ))
+        let mut header = Self::assemble(image.to_vec(), copy.binary, copy.json, copy.meta, health);
+        if let Some(older) = older.filter(|older| older.binary.seqid < header.seqid()) {
+            header.wipe_left_behind(&older.meta)?;
+        }
+        match health {
+            Health::Good => {}
+            Health::PrimaryStale => header.restore_copy(Copy::Primary, copy.text)?,
+            Health::SecondaryStale => header.restore_copy(Copy::Secondary, copy.text)?,
+        }
+        Ok(header)
     }
 
     /// Opens the header with a passphrase: tries the slots of the disk's key, those of high priority first.
@@ -369,6 +372,18 @@ impl Header {
         self.image.clone()
     }
 
+    /// Writes a copy that was found stale anew, in memory.
+    fn restore_copy(&mut self, which: Copy, text: &[u8]) -> Result<()> {
+        let salt = random()?;
+        let area = self.copy_area(which);
+        let copy = self
+            .image
+            .get_mut(area.offset as usize..area.end() as usize)
+            .unwrap_or_default();
+        self.binary.encode(which, &salt, text, copy);
+        Ok(())
+    }
+
     fn area_bytes(&self, slot: &Keyslot) -> &[u8] {
         // Judged areas lie within the image.
         self.image
@@ -407,22 +422,29 @@ pub(crate) fn file_len(binary: &Binary, meta: &Metadata) -> u64 {
     meta.keyslots_area(binary.copy_size).end()
 }
 
-struct HeaderCopy {
+struct HeaderCopy<'a> {
+    /// The JSON as it stands in the file.
+    text: &'a [u8],
     binary: Binary,
     json: Value,
     meta: Metadata,
 }
 
-fn read_copy(bytes: &[u8], offset: u64, which: Copy) -> Result<HeaderCopy> {
+fn read_copy(bytes: &[u8], offset: u64, which: Copy) -> Result<HeaderCopy<'_>> {
     let (binary, text) = Binary::decode(bytes, offset, which)?;
     let json: Value = serde_json::from_slice(text)
         .map_err(|e| Error::corrupt(format!("{}.json", which.name()), e.to_string()))?;
     let meta = Metadata::parse(&json, binary.copy_size)?;
-    Ok(HeaderCopy { binary, json, meta })
+    Ok(HeaderCopy {
+        text,
+        binary,
+        json,
+        meta,
+    })
 }
 
 /// Looks for a secondary copy everywhere it may begin.
-fn find_secondary(bytes: &[u8]) -> Result<HeaderCopy> {
+fn find_secondary(bytes: &[u8]) -> Result<HeaderCopy<'_>> {
     let mut result = Err(Error::new(
         ErrorKind::NotLuks,
         Copy::Secondary.name(),

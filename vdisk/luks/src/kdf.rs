@@ -1,10 +1,10 @@
 //! From a passphrase to a key: the functions slots name, and how much a stranger's header may make us spend.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use crate::hash::Hash;
-use crate::secret::KEY_LEN;
+use crate::secret::{KEY_LEN, SecretBox, secret_box};
 use crate::{Error, ErrorKind, Result};
 
 /// A key-derivation function with its cost.
@@ -121,12 +121,8 @@ impl Kdf {
     }
 
     /// Derives the key of a key-slot area.
-    pub(crate) fn derive(
-        &self,
-        passphrase: &[u8],
-        salt: &[u8],
-    ) -> Result<Zeroizing<[u8; KEY_LEN]>> {
-        let mut out = Zeroizing::new([0; KEY_LEN]);
+    pub(crate) fn derive(&self, passphrase: &[u8], salt: &[u8]) -> Result<SecretBox> {
+        let mut out = secret_box();
         match *self {
             Self::Argon2id {
                 time,

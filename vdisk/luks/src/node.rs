@@ -25,6 +25,10 @@ impl<'a> Node<'a> {
         &self.path
     }
 
+    pub(crate) fn corrupt(&self, what: impl Into<String>) -> Error {
+        Error::corrupt(self.path.clone(), what)
+    }
+
     fn child(&self, key: &str, value: &'a Value) -> Self {
         let path = if self.path.is_empty() {
             key.to_owned()

@@ -76,7 +76,7 @@ impl Header {
         self.health = Health::Good;
     }
 
-    fn copy_area(&self, which: Copy) -> Area {
+    pub(crate) fn copy_area(&self, which: Copy) -> Area {
         let size = self.binary.copy_size;
         Area {
             offset: if which == Copy::Primary { 0 } else { size },

@@ -4,17 +4,25 @@ use std::fmt;
 
 use subtle::ConstantTimeEq;
 use vdisk_xts::XtsKey;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::{Error, ErrorKind, Result};
 
 /// Length of every volume key here, in bytes: two AES-256 keys.
 pub(crate) const KEY_LEN: usize = 64;
 
+/// Secret bytes in one place: boxed, because moving them about would leave copies on the stack.
+pub(crate) type SecretBox = Box<Zeroizing<[u8; KEY_LEN]>>;
+
+/// A box of zeros to be filled with a secret.
+pub(crate) fn secret_box() -> SecretBox {
+    Box::new(Zeroizing::new([0; KEY_LEN]))
+}
+
 /// The key that encrypts a disk: 64 bytes for AES-256-XTS. Erased when dropped, never printed, compared in
 /// constant time.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct VolumeKey([u8; KEY_LEN]);
+#[derive(Clone)]
+pub struct VolumeKey(SecretBox);
 
 impl VolumeKey {
     /// A new key from the system's random source.
@@ -22,12 +30,12 @@ impl VolumeKey {
     /// # Errors
     /// [`ErrorKind::System`] when the system gives no random bytes.
     pub fn random() -> Result<Self> {
-        let mut key = Self([0; KEY_LEN]);
+        let mut key = secret_box();
         // XTS with equal halves is no XTS at all; two random halves never are, and this costs nothing.
-        while bool::from(key.0[..KEY_LEN / 2].ct_eq(&key.0[KEY_LEN / 2..])) {
-            fill_random(&mut key.0)?;
+        while halves_equal(&key) {
+            fill_random(&mut key[..])?;
         }
-        Ok(key)
+        Ok(Self(key))
     }
 
     /// A key from elsewhere, for example from another header.
@@ -35,22 +43,22 @@ impl VolumeKey {
     /// # Errors
     /// [`ErrorKind::Input`] when it is not 64 bytes long, or its halves are equal.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let key: Zeroizing<[u8; KEY_LEN]> = Zeroizing::new(bytes.try_into().map_err(|_| {
-            Error::input(
-                "volume key",
-                format!(
-                    "{} bytes long, but AES-256-XTS takes {KEY_LEN}",
-                    bytes.len()
-                ),
-            )
-        })?);
-        if bool::from(key[..KEY_LEN / 2].ct_eq(&key[KEY_LEN / 2..])) {
+        if bytes.len() != KEY_LEN {
+            let what = format!(
+                "{} bytes long, but AES-256-XTS takes {KEY_LEN}",
+                bytes.len()
+            );
+            return Err(Error::input("volume key", what));
+        }
+        let mut key = secret_box();
+        key.copy_from_slice(bytes);
+        if halves_equal(&key) {
             return Err(Error::input(
                 "volume key",
                 "its two halves are equal, which XTS forbids",
             ));
         }
-        Ok(Self(*key))
+        Ok(Self(key))
     }
 
     /// The bytes. Keep copies in zeroizing buffers only.
@@ -63,13 +71,13 @@ impl VolumeKey {
     /// # Errors
     /// [`ErrorKind::Input`] when the cipher refuses the key.
     pub fn to_xts(&self) -> Result<XtsKey> {
-        XtsKey::new(self.0).map_err(|e| Error::input("volume key", e.to_string()))
+        XtsKey::new(**self.0).map_err(|e| Error::input("volume key", e.to_string()))
     }
 }
 
 impl PartialEq for VolumeKey {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.as_bytes().ct_eq(other.as_bytes()).into()
     }
 }
 
@@ -79,6 +87,11 @@ impl fmt::Debug for VolumeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("VolumeKey(…)")
     }
+}
+
+fn halves_equal(key: &[u8; KEY_LEN]) -> bool {
+    let (data, tweak) = key.split_at(KEY_LEN / 2);
+    data.ct_eq(tweak).into()
 }
 
 /// Fills `out` from the system's random source.
