@@ -1,4 +1,5 @@
 //! The NBD server against libnbd's and QEMU's clients.
+#![allow(clippy::unwrap_used)] // A helper that fails fails its test.
 #![cfg(feature = "nbd")]
 
 mod common;
