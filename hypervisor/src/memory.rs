@@ -181,9 +181,14 @@ mod tests {
 
     #[test]
     fn a_table_entry_is_reached_and_kept() {
-        for (total, expected) in
-            [(3840, 512), (3841, 1024), (4096, 1024), (7680, 1024), (7681, 1536), (15361, 2048)]
-        {
+        for (total, expected) in [
+            (3840, 512),
+            (3841, 1024),
+            (4096, 1024),
+            (7680, 1024),
+            (7681, 1536),
+            (15361, 2048),
+        ] {
             assert_eq!(guest(&idle(total)), expected, "{total} MiB");
         }
     }

@@ -1,7 +1,7 @@
 //! What a machine is made of, in words that every hypervisor understands.
 
 use crate::{Error, ErrorKind, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ pub enum OnReset {
 }
 
 /// What runs the guest's code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
     /// The processor itself, through the Linux kernel.
@@ -175,7 +175,7 @@ pub enum AcceleratorChoice {
 }
 
 /// An accelerator and why it was chosen, in a sentence for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acceleration {
     /// The accelerator.
     pub accelerator: Accelerator,

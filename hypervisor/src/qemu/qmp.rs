@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// No message we ask for comes near this.
 const LINE_MAX: u64 = 1 << 20;
 
+/// A QEMU that does not read our few bytes in this time never will.
+const WRITE_WITHIN: Duration = Duration::from_secs(5);
+
 /// What QEMU sends without being asked.
 #[derive(Debug)]
 pub(super) struct QmpEvent {
@@ -69,7 +72,7 @@ impl Client {
     ) -> Result<Client> {
         let deadline = Instant::now() + timeout;
         stream
-            .set_write_timeout(Some(timeout))
+            .set_write_timeout(Some(WRITE_WITHIN))
             .map_err(|error| Error::io("connect to QEMU's monitor", error))?;
         let mut reader = Lines::new(&stream)?;
         let mut early = Vec::new();
