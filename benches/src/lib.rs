@@ -1,1 +1,6 @@
-//! Criterion benches and the side-by-side runs against peers.
+//! What the side-by-side runs share: rows with goals, clocks, and the peers' ciphers.
+#![deny(unsafe_code)]
+
+pub mod ciphers;
+pub mod clock;
+pub mod rows;

@@ -1,0 +1,67 @@
+//! The disk crate by itself: figures with goals, peers in the same run.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+use medley_benches::ciphers;
+use medley_benches::clock::best_gb_per_s;
+use medley_benches::rows::{Goal, Report, Row};
+use vdisk_xts::{DataUnit, Kernel, Xts, XtsKey};
+
+/// Measures the disk crate.
+#[derive(Parser)]
+struct Args {
+    /// Also write the rows to this file.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+const REQUEST: usize = 64 << 10;
+const TIME: Duration = Duration::from_millis(400);
+
+fn xts_rows() -> Result<Vec<Row>> {
+    let bytes: [u8; 64] = std::array::from_fn(|i| (i as u8).wrapping_mul(37));
+    let key = XtsKey::new(bytes)?;
+    let mut buf = vec![0; REQUEST];
+    let mut rows = Vec::new();
+    for (unit, len) in [(DataUnit::B512, 512), (DataUnit::B4096, 4096)] {
+        let mut peers = Vec::new();
+        for mut peer in ciphers::all(&bytes) {
+            let rate = best_gb_per_s(REQUEST, TIME, |n| peer.encrypt(len, n, &mut buf));
+            peers.push((peer.name(), rate));
+        }
+        for kernel in Kernel::all_available() {
+            let xts = Xts::with_kernel(&key, kernel)?;
+            let rate = best_gb_per_s(REQUEST, TIME, |n| xts.encrypt(unit, n, &mut buf));
+            for (peer, theirs) in &peers {
+                let name = format!(
+                    "XTS {}, {len} B units, 64 KiB requests, one thread",
+                    kernel.name()
+                );
+                let row = Row::new(name, rate, "GB/s").against(peer.clone(), *theirs);
+                let aws = peer == "AWS-LC";
+                rows.push(match (kernel, unit) {
+                    (Kernel::Vaes512, DataUnit::B512) if aws => row.goal(Goal::AtLeast(8.0)),
+                    (Kernel::Vaes512, DataUnit::B4096) if aws => row.goal(Goal::RatioAtLeast(0.8)),
+                    (Kernel::AesNi, DataUnit::B512) if aws => row.goal(Goal::AtLeast(4.5)),
+                    _ => row,
+                });
+            }
+        }
+    }
+    if !Kernel::Vaes512.available() {
+        rows.push(Row::skipped(
+            "XTS vaes512",
+            "GB/s",
+            "this processor has no AVX-512 with VAES",
+        ));
+    }
+    Ok(rows)
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    Report::new(xts_rows()?).finish(args.json.as_deref())
+}
