@@ -1,0 +1,266 @@
+//! The debian guest: a full Debian of this machine's release, with systemd and apt, made by
+//! mmdebstrap from the archives that this machine itself uses.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use super::image::{self, Boot, MIB};
+use super::tree::Tree;
+use super::{Built, MEDLEY_SH, Recipe};
+use crate::progress::step;
+use crate::run;
+use crate::setup::{self, DebianSources};
+
+/// Beyond the essential ones.
+const PACKAGES: &[&str] = &[
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "kmod",
+    "initramfs-tools",
+    "linux-image-cloud-amd64",
+    "iproute2",
+    "procps",
+    "less",
+];
+
+/// Documentation is two thirds of the files and nobody reads it in there.
+const LEFT_OUT: &[&str] = &[
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+];
+
+/// How this machine reaches its mirror; the rest of apt's settings are its own business.
+const INHERITED_SETTINGS: &[&str] = &[
+    "Acquire::Check-Valid-Until ",
+    "Acquire::Check-Date ",
+    "Acquire::http::",
+    "Acquire::https::",
+];
+
+/// Work at odd hours, and terminals that are not there: a revertible guest has no use for them.
+const MASKED_UNITS: &[&str] = &[
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "getty@tty1.service",
+    "serial-getty@ttyS0.service",
+    "systemd-pstore.service",
+];
+
+const EARLY: &str = include_str!("../../guest/debian/early.sh");
+const CUSTOMIZE: &str = include_str!("../../guest/debian/customize.sh");
+const UNPACK: &str = include_str!("../../guest/debian/unpack.sh");
+const BOOT_HOOK: &str = include_str!("../../guest/debian/boot-hook");
+const SERVICE: &str = include_str!("../../guest/debian/medley-sh.service");
+const WIRED: &str = include_str!("../../guest/debian/wired.network");
+const FSTAB: &str = "LABEL=medley-root / ext4 noatime,errors=remount-ro 0 1\n\
+                     LABEL=MEDLEYBOOT /boot/syslinux vfat noauto 0 0\n";
+
+pub struct Debian {
+    release: String,
+    candidates: BTreeMap<String, String>,
+}
+
+impl Debian {
+    /// Finds out what the guest will be made of.
+    pub fn new() -> Result<Self> {
+        let release = setup::release_codename()?;
+        // The essential packages are not named above, but change with the release's updates.
+        let asked = PACKAGES
+            .iter()
+            .copied()
+            .chain(["base-files", "bash", "libc6", "apt"]);
+        Ok(Self {
+            release,
+            candidates: setup::candidates(asked)?,
+        })
+    }
+
+    /// The files that make it our guest, as a tree to lay over the installed packages.
+    fn overlay(&self, tree: &Tree) -> Result<()> {
+        tree.file("/etc/hostname", 0o644, "medley-guest\n")?;
+        tree.file(
+            "/etc/hosts",
+            0o644,
+            "127.0.0.1 localhost\n127.0.1.1 medley-guest\n",
+        )?;
+        tree.file("/etc/fstab", 0o644, FSTAB)?;
+        // QEMU's user network answers names here.
+        tree.file("/etc/resolv.conf", 0o644, "nameserver 10.0.2.3\n")?;
+        tree.file("/etc/systemd/network/20-wired.network", 0o644, WIRED)?;
+        tree.file("/usr/local/sbin/medley-sh", 0o755, MEDLEY_SH)?;
+        tree.file("/etc/systemd/system/medley-sh.service", 0o644, SERVICE)?;
+        for hook in ["/etc/kernel/postinst.d", "/etc/initramfs/post-update.d"] {
+            tree.file(&format!("{hook}/zz-medley-boot"), 0o755, BOOT_HOOK)?;
+        }
+        let wanted = "/etc/systemd/system/multi-user.target.wants";
+        tree.link(
+            &format!("{wanted}/medley-sh.service"),
+            "/etc/systemd/system/medley-sh.service",
+        )?;
+        let networkd = "systemd-networkd.service";
+        tree.link(
+            &format!("{wanted}/{networkd}"),
+            &format!("/lib/systemd/system/{networkd}"),
+        )?;
+        tree.link(
+            "/etc/systemd/system/default.target",
+            "/lib/systemd/system/multi-user.target",
+        )?;
+        for unit in MASKED_UNITS {
+            tree.link(&format!("/etc/systemd/system/{unit}"), "/dev/null")?;
+        }
+        tree.directory("/boot/syslinux")
+    }
+
+    fn bootstrap(&self, scratch: &Path, archive: &Path) -> Result<()> {
+        let sources = scratch.join("debian.sources");
+        std::fs::write(&sources, DebianSources::read()?.for_release(&self.release)?)?;
+        let overlay = Tree::create(scratch.join("overlay"))?;
+        self.overlay(&overlay)?;
+        let (early, customize) = (scratch.join("early.sh"), scratch.join("customize.sh"));
+        std::fs::write(&early, EARLY)?;
+        std::fs::write(&customize, CUSTOMIZE)?;
+
+        let mut mmdebstrap = run::command("mmdebstrap", ["--quiet", "--variant=minbase"]);
+        mmdebstrap.arg(format!("--include={}", PACKAGES.join(",")));
+        mmdebstrap.args(
+            inherited_settings()?
+                .iter()
+                .map(|line| format!("--aptopt={line}")),
+        );
+        mmdebstrap.args(LEFT_OUT.iter().map(|option| format!("--dpkgopt={option}")));
+        mmdebstrap.arg(format!("--essential-hook=sh '{}' \"$1\"", early.display()));
+        mmdebstrap.arg(format!(
+            "--customize-hook=sync-in '{}' /",
+            overlay.path().display()
+        ));
+        mmdebstrap.arg(format!(
+            "--customize-hook=sh '{}' \"$1\"",
+            customize.display()
+        ));
+        run::quiet(mmdebstrap.arg(&self.release).arg(archive).arg(&sources))
+    }
+}
+
+fn inherited_settings() -> Result<Vec<String>> {
+    let dump = run::capture(&mut run::command("apt-config", ["dump"]))?;
+    let wanted = |line: &&str| {
+        INHERITED_SETTINGS
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    Ok(dump.lines().filter(wanted).map(str::to_owned).collect())
+}
+
+/// Names and versions of the installed packages in dpkg's own database.
+fn parse_status(status: &str) -> BTreeMap<String, String> {
+    let field = |stanza: &str, name: &str| {
+        stanza
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(|value| value.trim().to_owned())
+    };
+    status
+        .split("\n\n")
+        .filter(|stanza| stanza.contains("\nStatus: install ok installed"))
+        .filter_map(|stanza| Some((field(stanza, "Package:")?, field(stanza, "Version:")?)))
+        .collect()
+}
+
+impl Recipe for Debian {
+    const NAME: &'static str = "debian";
+    const VIRTUAL_SIZE: u64 = 1024 * MIB;
+    const MEMORY_MIB: u32 = 512;
+    const CMDLINE: &'static str = "root=LABEL=medley-root rw console=ttyS0 quiet nokaslr mitigations=off \
+         systemd.show_status=0 loglevel=1";
+
+    fn inputs(&self, hash: &mut Sha256) -> Result<()> {
+        let ours = [
+            include_str!("debian.rs"),
+            EARLY,
+            CUSTOMIZE,
+            UNPACK,
+            BOOT_HOOK,
+            SERVICE,
+            WIRED,
+        ];
+        for part in ours {
+            hash.update(part);
+        }
+        hash.update(&self.release);
+        for (name, version) in &self.candidates {
+            hash.update(format!("{name}={version}\n"));
+        }
+        Ok(())
+    }
+
+    fn build(&self, scratch: &Path) -> Result<Built> {
+        let archive = scratch.join("debian.tar");
+        step(&format!("install Debian {}", self.release), || {
+            self.bootstrap(scratch, &archive)
+        })?;
+        let root = scratch.join("root.ext4");
+        step("make the root file system", || {
+            let script = scratch.join("unpack.sh");
+            std::fs::write(&script, UNPACK)?;
+            let mut unpack = image::as_root("sh");
+            unpack.arg(&script).arg(&archive).arg(scratch).arg("mke2fs");
+            unpack
+                .args(image::mke2fs_args(&root, Self::VIRTUAL_SIZE)?)
+                .arg("-d");
+            run::quiet(&mut unpack)
+        })?;
+        let raw = scratch.join("disk.raw");
+        let (kernel, initramfs) = (scratch.join("vmlinuz"), scratch.join("initrd"));
+        let boot = Boot {
+            kernel: &kernel,
+            initramfs: &initramfs,
+            cmdline: Self::CMDLINE,
+        };
+        let root = step("make the disk", || {
+            image::assemble(&raw, Self::VIRTUAL_SIZE, &root, &boot)
+        })?;
+        let status =
+            run::capture(run::command("tar", ["-xO", "./var/lib/dpkg/status", "-f"]).arg(&archive))
+                .context("the new system has no package database")?;
+        Ok(Built {
+            raw,
+            root,
+            packages: parse_status(&status),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_installed_packages_are_listed() {
+        let status = "\
+Package: bash
+Status: install ok installed
+Version: 5.2-1
+
+Package: gone
+Status: deinstall ok config-files
+Version: 1
+";
+        let packages = parse_status(status);
+        assert_eq!(
+            packages,
+            BTreeMap::from([("bash".to_owned(), "5.2-1".to_owned())])
+        );
+    }
+}

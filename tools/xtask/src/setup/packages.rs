@@ -1,0 +1,129 @@
+//! Which Debian packages each command needs, and why.
+
+use clap::ValueEnum;
+
+/// `file:` migration targets and `reconnect-ms` came with these; older ones cannot suspend to us.
+pub const QEMU_AT_LEAST: (u32, u32) = (8, 2);
+
+/// What a machine is to be able to do.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Purpose {
+    /// Build guests and boot them.
+    Guest,
+    /// Run the demo.
+    Demo,
+    /// Run all tests.
+    Test,
+    /// Run the benches against their peers.
+    Bench,
+    /// All of these.
+    All,
+}
+
+impl std::fmt::Display for Purpose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Guest => "guest",
+            Self::Demo => "demo",
+            Self::Test => "test",
+            Self::Bench => "bench",
+            Self::All => "all",
+        })
+    }
+}
+
+/// A Debian package and what for.
+pub struct Package {
+    pub name: &'static str,
+    pub why: &'static str,
+    purposes: &'static [Purpose],
+}
+
+impl Purpose {
+    /// The packages this purpose needs.
+    pub fn packages(self) -> impl Iterator<Item = &'static Package> {
+        PACKAGES
+            .iter()
+            .filter(move |package| self == Self::All || package.purposes.contains(&self))
+    }
+}
+
+use Purpose::{Bench, Demo, Guest, Test};
+
+const GUESTS: &[Purpose] = &[Guest, Demo, Test, Bench];
+const MACHINES: &[Purpose] = &[Guest, Demo, Test, Bench];
+const FUSE: &[Purpose] = &[Demo, Test, Bench];
+const PEERS: &[Purpose] = &[Test, Bench];
+
+const fn package(name: &'static str, why: &'static str, purposes: &'static [Purpose]) -> Package {
+    Package {
+        name,
+        why,
+        purposes,
+    }
+}
+
+static PACKAGES: &[Package] = &[
+    package("qemu-system-x86", "the hypervisor", MACHINES),
+    package(
+        "qemu-system-common",
+        "qemu-storage-daemon, a peer",
+        MACHINES,
+    ),
+    package(
+        "qemu-utils",
+        "qemu-img and qemu-io: images, and peers",
+        MACHINES,
+    ),
+    package("e2fsprogs", "mke2fs: a guest's root file system", GUESTS),
+    package("dosfstools", "mkfs.fat: a guest's boot partition", GUESTS),
+    package("mtools", "mcopy: files into the boot partition", GUESTS),
+    package("syslinux", "a guest's boot loader", GUESTS),
+    package("syslinux-common", "a guest's master boot record", GUESTS),
+    package("busybox-static", "the tiny guest's userland", GUESTS),
+    package("xvfb", "the tiny guest's X server", GUESTS),
+    package("xterm", "an app in the tiny guest", GUESTS),
+    package("x11-apps", "apps in the tiny guest", GUESTS),
+    package("x11-utils", "xwininfo and xprop in the tiny guest", GUESTS),
+    package(
+        "x11-xkb-utils",
+        "xkbcomp, which the X server starts",
+        GUESTS,
+    ),
+    package("xauth", "X authority files", GUESTS),
+    package("xfonts-base", "bitmap fonts of the tiny guest", GUESTS),
+    package("mmdebstrap", "the debian guest's file tree", GUESTS),
+    package("fuse3", "fusermount3, to mount without root", FUSE),
+    package("cryptsetup-bin", "the LUKS peer", PEERS),
+    package("libvhdi-utils", "vhdiinfo and vhdimount: a VHD peer", PEERS),
+    package("nbdkit", "an NBD peer", PEERS),
+    package("libnbd-bin", "nbdinfo and nbdcopy: NBD clients", PEERS),
+    package("fio", "loads for the benches", &[Bench]),
+    package(
+        "pkg-config",
+        "finds OpenSSL, a peer in the benches",
+        &[Bench],
+    ),
+    package("libssl-dev", "OpenSSL, a peer in the benches", &[Bench]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_is_named_once() {
+        let mut names: Vec<_> = PACKAGES.iter().map(|package| package.name).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn all_is_the_union() {
+        let all = Purpose::All.packages().count();
+        assert_eq!(all, PACKAGES.len());
+        assert!(Purpose::Guest.packages().count() < Purpose::Test.packages().count());
+    }
+}
