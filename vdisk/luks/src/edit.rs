@@ -53,7 +53,7 @@ impl Header {
         members.ok_or_else(|| no_slot(id))?.extend(slot.json);
         self.commit(json, self.binary.clone())?;
         self.fill(slot.area, &slot.sealed);
-        self.wipe(former)?;
+        self.wipe(former);
         Ok(id)
     }
 
@@ -74,10 +74,9 @@ impl Header {
     /// [`ErrorKind::NotFound`], [`ErrorKind::LastKey`].
     pub fn remove_slot(&mut self, id: SlotId, even_last: bool) -> Result<()> {
         let area = self.slot_area(id)?;
-        let last = self
-            .meta
-            .disk_digest()
-            .is_ok_and(|(_, digest)| digest.keyslots == [id]);
+        let last = self.meta.disk_digest().is_ok_and(|(_, digest)| {
+            digest.keyslots.contains(&id) && digest.keyslots.iter().all(|slot| *slot == id)
+        });
         if last && !even_last {
             let what = "it is the last that opens this disk";
             return Err(Error::new(
@@ -97,7 +96,8 @@ impl Header {
             }
         }
         self.commit(json, self.binary.clone())?;
-        self.wipe(area)
+        self.wipe(area);
+        Ok(())
     }
 
     /// Sets the label, up to 47 bytes.
@@ -116,7 +116,7 @@ impl Header {
     }
 
     /// Wipes the areas that only an `older` copy of this header still names: a removal was cut short.
-    pub(crate) fn wipe_left_behind(&mut self, older: &Metadata) -> Result<()> {
+    pub(crate) fn wipe_left_behind(&mut self, older: &Metadata) {
         let room = self.meta.keyslots_area(self.binary.copy_size);
         for slot in older.keyslots.values() {
             let within = slot.area.offset >= room.offset && slot.area.end() <= room.end();
@@ -126,10 +126,9 @@ impl Header {
                 .values()
                 .any(|used| used.area.overlaps(slot.area));
             if within && !in_use {
-                self.wipe(slot.area)?;
+                self.wipe(slot.area);
             }
         }
-        Ok(())
     }
 
     /// Judges the new state and makes it this header's: the only door through which anything changes.
@@ -220,13 +219,14 @@ impl Header {
         self.pending.filled.push(area);
     }
 
-    /// Overwrites with noise, as `cryptsetup` does: an area given up looks like one in use.
-    fn wipe(&mut self, area: Area) -> Result<()> {
+    /// Overwrites with noise, as `cryptsetup` does: an area given up looks like one in use. Without a random source
+    /// zeros must do, for by now there is no way back.
+    fn wipe(&mut self, area: Area) {
         let bytes = self.area_mut(area);
-        bytes.fill(0);
-        let filled = fill_random(bytes);
+        if fill_random(bytes).is_err() {
+            bytes.fill(0);
+        }
         self.pending.wiped.push(area);
-        filled
     }
 
     fn area_mut(&mut self, area: Area) -> &mut [u8] {

@@ -118,7 +118,7 @@ impl Header {
             })?;
         let mut header = Self::assemble(image.to_vec(), copy.binary, copy.json, copy.meta, health);
         if let Some(older) = older.filter(|older| older.binary.seqid < header.seqid()) {
-            header.wipe_left_behind(&older.meta)?;
+            header.wipe_left_behind(&older.meta);
         }
         match health {
             Health::Good => {}

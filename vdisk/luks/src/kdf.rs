@@ -1,5 +1,7 @@
 //! From a passphrase to a key: the functions slots name, and how much a stranger's header may make us spend.
 
+use std::fmt;
+
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::Zeroize;
 
@@ -162,6 +164,35 @@ impl Kdf {
     }
 }
 
+impl fmt::Display for Kdf {
+    /// For people: `argon2id, 4 passes over 512 MiB, 2 lanes`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, time, memory_kib, lanes) = match *self {
+            Self::Argon2id {
+                time,
+                memory_kib,
+                lanes,
+            } => ("argon2id", time, memory_kib, lanes),
+            Self::Argon2i {
+                time,
+                memory_kib,
+                lanes,
+            } => ("argon2i", time, memory_kib, lanes),
+            Self::Pbkdf2 { hash, iterations } => {
+                return write!(f, "pbkdf2-{}, {iterations} rounds", hash.name());
+            }
+        };
+        let (memory, unit) = match memory_kib % 1024 {
+            0 => (memory_kib / 1024, "MiB"),
+            _ => (memory_kib, "KiB"),
+        };
+        write!(
+            f,
+            "{name}, {time} passes over {memory} {unit}, {lanes} lanes"
+        )
+    }
+}
+
 /// Runs Argon2 in memory that is erased afterwards: its last blocks give the derived key away.
 fn argon2(
     algorithm: Algorithm,
@@ -301,6 +332,13 @@ mod tests {
         assert_eq!(memory(512 << 20), 256 << 10);
         assert_eq!(memory(0), 64 << 10);
         Kdf::default_for(0).check_new().unwrap();
+        let shown = Kdf::Argon2id {
+            time: 4,
+            memory_kib: 512 << 10,
+            lanes: 2,
+        }
+        .to_string();
+        assert_eq!(shown, "argon2id, 4 passes over 512 MiB, 2 lanes");
     }
 
     #[test]

@@ -65,8 +65,11 @@ pub struct Luks1Slot {
 }
 
 impl Luks1 {
-    /// A detached LUKS1 header of `key`: one slot, PBKDF2-HMAC-SHA256 of `iterations` rounds (at least 1000; a
-    /// million is a good figure), payload at offset 0. It locks the same disk as a LUKS2 header of this key.
+    /// PBKDF2 rounds for real use: about a second of an ordinary processor.
+    pub const DEFAULT_ITERATIONS: u32 = 1_000_000;
+
+    /// A detached LUKS1 header of `key`: one slot, PBKDF2-HMAC-SHA256 of `iterations` rounds (at least 1000;
+    /// [`Self::DEFAULT_ITERATIONS`] for real use), payload at offset 0. It locks the same disk as a LUKS2 header of this key.
     ///
     /// # Errors
     /// [`ErrorKind::Input`] for an empty passphrase or too few rounds, [`ErrorKind::System`] without random bytes.
