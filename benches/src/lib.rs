@@ -4,3 +4,4 @@
 pub mod ciphers;
 pub mod clock;
 pub mod rows;
+pub mod server;

@@ -43,7 +43,7 @@ enum Zeros {
 impl NewImage {
     /// Starts an image of `size` bytes for `path`, which must not exist.
     pub fn create(path: &Path, format: Format, size: u64, key: Option<&DiskKey>) -> Result<Self> {
-        if size == 0 || size % SECTOR != 0 {
+        if size == 0 || !size.is_multiple_of(SECTOR) {
             return Err(Error::new(
                 ErrorKind::InvalidRequest,
                 format!("a disk of {size} bytes: not a whole number of 512-byte sectors"),

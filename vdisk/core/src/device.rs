@@ -230,7 +230,7 @@ impl Disk {
 }
 
 fn aligned(offset: u64, len: u64) -> bool {
-    (offset | len) % SECTOR == 0
+    (offset | len).is_multiple_of(SECTOR)
 }
 
 /// `(offset, len)` of the odd head, the whole sectors, and the odd tail of a range.

@@ -173,7 +173,7 @@ impl OpenImage<'_> {
         };
         let (layer, footer, troubles): (Box<dyn Layer>, _, _) = if format == Format::Raw {
             let len = store.len()?;
-            if len == 0 || len % SECTOR != 0 {
+            if len == 0 || !len.is_multiple_of(SECTOR) {
                 return Err(located(Error::corrupt(format!(
                     "a raw disk of {len} bytes: not a whole number of 512-byte sectors"
                 ))));

@@ -23,7 +23,7 @@ pub enum Kind {
 /// Writes an empty image for a disk of `size` bytes into an empty store, and syncs it. `luks` notes in
 /// the footer that the payload is ciphertext and which header opens it.
 pub fn create(store: &dyn Store, kind: Kind, size: u64, luks: Option<Uuid>) -> Result<Footer> {
-    if size == 0 || size % SECTOR != 0 || size > super::MAX_SIZE {
+    if size == 0 || !size.is_multiple_of(SECTOR) || size > super::MAX_SIZE {
         return Err(Error::new(
             ErrorKind::InvalidRequest,
             format!(

@@ -116,7 +116,10 @@ impl Footer {
             }
         };
         let current_size = be64(bytes, 48);
-        if current_size == 0 || current_size % SECTOR != 0 || current_size > super::MAX_SIZE {
+        if current_size == 0
+            || !current_size.is_multiple_of(SECTOR)
+            || current_size > super::MAX_SIZE
+        {
             return Err(Error::corrupt(format!(
                 "the VHD footer's current size is {current_size}: not a whole number of sectors up to 2040 GiB"
             )));

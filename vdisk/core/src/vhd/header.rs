@@ -75,7 +75,7 @@ impl DynamicHeader {
             ));
         }
         let table_offset = be64(bytes, 16);
-        if table_offset % SECTOR != 0 || table_offset > super::MAX_SIZE {
+        if !table_offset.is_multiple_of(SECTOR) || table_offset > super::MAX_SIZE {
             return Err(Error::corrupt(format!(
                 "the dynamic VHD header's table offset is {table_offset}: not a sector within the file"
             )));

@@ -153,7 +153,7 @@ fn open_dynamic(
     };
 
     let header_at = footer.header_offset;
-    if header_at % SECTOR != 0
+    if !header_at.is_multiple_of(SECTOR)
         || header_at < FOOTER_LEN as u64
         || header_at > file_len - HEADER_LEN.min(file_len as usize) as u64
     {

@@ -1,0 +1,230 @@
+//! Images that are damaged or meant to do harm: a clear error or a safe reading, never a panic, and
+//! nothing that was right is made wrong.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use vdisk::stack::{Stack, StackedLayer};
+use vdisk::store::{MemoryStore, Store};
+use vdisk::vhd::{self, DiskType, DynamicHeader, Footer, Kind};
+use vdisk::{Disk, ErrorKind, Result, SECTOR};
+
+const SIZE: u64 = 7 << 20;
+
+fn open(bytes: Vec<u8>, read_only: bool) -> Result<(Disk, Vec<String>)> {
+    let opened = vhd::open(Arc::new(MemoryStore::new(bytes)), read_only)?;
+    let troubles = opened.troubles.clone();
+    let stack = Stack::new(
+        vec![StackedLayer::new(opened.into_layer(), None)],
+        read_only,
+        "hostile",
+    )?;
+    Ok((Disk::new(stack), troubles))
+}
+
+/// A dynamic image with three of its four blocks written, the last one partly.
+fn image() -> Vec<u8> {
+    let store = Arc::new(MemoryStore::default());
+    vhd::create(&*store, Kind::Dynamic, SIZE, None).unwrap();
+    let layer = vhd::open(store.clone(), false).unwrap().into_layer();
+    let disk = Disk::new(Stack::new(vec![StackedLayer::new(layer, None)], false, "x").unwrap());
+    disk.write_at(0, &[0x11; 2 << 20]).unwrap();
+    disk.write_at(2 << 20, &[0x22; 2 << 20]).unwrap();
+    disk.write_at(6 << 20, &[0x33; 9 * SECTOR as usize])
+        .unwrap();
+    disk.flush().unwrap();
+    drop(disk);
+    store.contents()
+}
+
+/// Reads and writes everything; errors are fine, panics are not.
+fn exercise(bytes: Vec<u8>) {
+    for read_only in [true, false] {
+        if let Ok((disk, _)) = open(bytes.clone(), read_only) {
+            let mut buf = vec![0; 1 << 20];
+            let size = disk.size().min(64 << 20);
+            for at in (0..size).step_by(1 << 20) {
+                let n = (size - at).min(1 << 20) as usize;
+                let _ = disk.read_at(at, &mut buf[..n]);
+                let _ = disk.write_at(at, &buf[..n.min(4096)]);
+            }
+            let _ = disk.extents(0, size, &mut |_| {});
+            let _ = disk.discard(0, size / 2);
+            let _ = disk.flush();
+        }
+    }
+}
+
+#[test]
+fn every_truncation_is_an_error_or_readable() {
+    let whole = image();
+    let metadata = 0..4096;
+    // A footer without its last byte, which is always zero, is what the first writers of the format wrote.
+    let tail = whole.len() - 600..whole.len() - 1;
+    let steps = metadata
+        .chain((4096..whole.len() - 600).step_by(100_003))
+        .chain(tail);
+    for len in steps {
+        match open(whole[..len].to_vec(), true) {
+            Ok((disk, troubles)) => {
+                assert!(
+                    !troubles.is_empty(),
+                    "cut to {len} of {} and nobody noticed",
+                    whole.len()
+                );
+                let mut first = [0; 512];
+                if disk.read_at(0, &mut first).is_ok() {
+                    assert_eq!(first, [0x11; 512], "cut to {len}");
+                }
+            }
+            Err(e) => assert!(!e.to_string().is_empty()),
+        }
+    }
+}
+
+#[test]
+fn a_lost_footer_is_found_in_its_copy_and_written_anew() {
+    let mut bytes = image();
+    let end = bytes.len() - 512;
+    bytes[end..].fill(0);
+    let store = Arc::new(MemoryStore::new(bytes.clone()));
+    let opened = vhd::open(store.clone(), false).unwrap();
+    assert_eq!(opened.troubles.len(), 1, "{:?}", opened.troubles);
+    drop(opened);
+    let again = vhd::open(store.clone(), true).unwrap();
+    assert!(again.troubles.is_empty(), "{:?}", again.troubles);
+    assert_eq!(
+        store.contents()[..end],
+        bytes[..end],
+        "the repair touched something else"
+    );
+}
+
+#[test]
+fn a_lost_copy_is_written_anew() {
+    let mut bytes = image();
+    bytes[..512].fill(0xAA);
+    let store = Arc::new(MemoryStore::new(bytes));
+    assert_eq!(vhd::open(store.clone(), false).unwrap().troubles.len(), 1);
+    assert!(vhd::open(store, true).unwrap().troubles.is_empty());
+}
+
+#[test]
+fn both_footers_lost_is_not_a_vhd() {
+    let mut bytes = image();
+    bytes[..512].fill(0);
+    let end = bytes.len() - 512;
+    bytes[end..].fill(0);
+    assert_eq!(open(bytes, true).err().unwrap().kind(), ErrorKind::Corrupt);
+}
+
+fn patched_table(block: usize, entry: u32) -> Vec<u8> {
+    let mut bytes = image();
+    bytes[1536 + block * 4..][..4].copy_from_slice(&entry.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn blocks_that_overlap_or_lie_outside_are_refused_for_writing() {
+    let first = u32::from_be_bytes(image()[1536..1540].try_into().unwrap());
+    for (entry, word) in [
+        (first, "overlap"),
+        (first + 1, "overlap"),
+        (0x7000_0000, "past the end"),
+        (1, "metadata"),
+    ] {
+        let error = open(patched_table(2, entry), false).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains(word), "{error}");
+        // Reading still saves what is right.
+        let (disk, troubles) = open(patched_table(2, entry), true).unwrap();
+        assert!(!troubles.is_empty());
+        let mut sector = [0; 512];
+        disk.read_at(6 << 20, &mut sector).unwrap();
+        assert_eq!(sector, [0x33; 512]);
+    }
+}
+
+#[test]
+fn hostile_sizes_cost_no_memory() {
+    // A table of four thousand million entries, a disk of two tebibytes in blocks of 512 bytes.
+    let mut footer = Footer::new(DiskType::Dynamic, vhd::MAX_SIZE);
+    footer.header_offset = 512;
+    let header = DynamicHeader {
+        table_offset: 1536,
+        entries: u32::MAX,
+        block_size: 512,
+    };
+    let mut bytes = footer.to_bytes().to_vec();
+    bytes.extend(header.to_bytes());
+    bytes.extend([0xff; 4096]);
+    bytes.extend(footer.to_bytes());
+    assert_eq!(
+        open(bytes, true).err().unwrap().kind(),
+        ErrorKind::Unsupported
+    );
+}
+
+#[test]
+fn a_fixed_disk_cut_short_is_refused() {
+    let store = MemoryStore::default();
+    vhd::create(&store, Kind::Fixed, SIZE, None).unwrap();
+    let mut bytes = store.contents();
+    let footer = bytes.split_off(SIZE as usize);
+    bytes.truncate(1 << 20);
+    bytes.extend(footer);
+    let error = open(bytes, true).err().unwrap();
+    assert!(error.to_string().contains("cut short"), "{error}");
+}
+
+#[test]
+fn slack_is_given_back_and_nothing_else() {
+    let mut bytes = image();
+    let footer = bytes.split_off(bytes.len() - 512);
+    let end = bytes.len();
+    bytes.resize(end + (5 << 20), 0x77);
+    bytes.extend(&footer);
+    let store = Arc::new(MemoryStore::new(bytes.clone()));
+    assert_eq!(vhd::open(store.clone(), true).unwrap().slack, 5 << 20);
+    assert_eq!(
+        store.len().unwrap(),
+        bytes.len() as u64,
+        "a reader changed the file"
+    );
+    drop(vhd::open(store.clone(), false).unwrap());
+    let after = store.contents();
+    assert_eq!(after.len(), end + 512);
+    assert!(after[..end] == bytes[..end] && after[end..] == footer);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Random damage to the metadata, checksums made right again so that it is not stopped at the door.
+    #[test]
+    fn random_damage_never_panics(
+        hits in prop::collection::vec((0usize..3072, any::<u8>()), 1..6),
+        mend: bool,
+    ) {
+        let mut bytes = image();
+        for (at, value) in hits {
+            bytes[at] = value;
+        }
+        if mend {
+            mend_checksum(&mut bytes[..512], 64);
+            mend_checksum(&mut bytes[512..1536], 36);
+            let copy = bytes[..512].to_vec();
+            let end = bytes.len() - 512;
+            bytes[end..].copy_from_slice(&copy);
+        }
+        exercise(bytes);
+    }
+}
+
+fn mend_checksum(bytes: &mut [u8], at: usize) {
+    bytes[at..at + 4].fill(0);
+    let sum = !bytes
+        .iter()
+        .fold(0u32, |sum, b| sum.wrapping_add(u32::from(*b)));
+    bytes[at..at + 4].copy_from_slice(&sum.to_be_bytes());
+}
