@@ -56,7 +56,7 @@ pub enum Unmounted {
 
 /// A mounted disk. Dropping it does what [`FuseMount::unmount`] does, without telling of errors.
 ///
-/// If the process dies, `fusermount3` (where it is installed) unmounts in its place.
+/// If the process is killed, a watcher unmounts in its place.
 #[derive(Debug)]
 pub struct FuseMount {
     mount: Mount,
@@ -190,10 +190,8 @@ impl FuseMount {
         }
         tracing::warn!(path = %self.path().display(), "unmounting although files are open");
         self.mount.detach(true)?;
-        if !self.wait_for(Duration::from_millis(50)) {
-            self.mount.abort();
-        }
-        if self.wait_for(Duration::from_secs(5)) {
+        let cut_off = self.wait_for(Duration::from_millis(50)) || self.mount.abort();
+        if cut_off && self.wait_for(Duration::from_secs(5)) {
             return self.result().map(|()| Unmounted::CutOff);
         }
         Ok(Unmounted::Lingering)

@@ -1,7 +1,9 @@
 //! Attaching a FUSE device to a directory, and detaching it, whatever state the directory is in.
 //!
-//! `fusermount3` is preferred, even for root: it stays as a watcher of this process and unmounts when
-//! the process is killed. Without it root mounts by itself. Either way the mount is remembered by its
+//! Root mounts by itself, everybody else through `fusermount3`. A mount outlives its process and then
+//! only answers "not connected", so a watcher, a shell that waits for a pipe to close, unmounts when this
+//! process is killed. (`fusermount3 -o auto_unmount` does that only for mounts that others may enter.)
+//! What is left when the watcher is killed too is removed by the next mount. A mount is remembered by its
 //! device number, so that nobody else's mount at the same place is ever touched.
 #![allow(unsafe_code)] // One descriptor that another process sends.
 
@@ -10,6 +12,7 @@ use std::io::{self, IoSliceMut, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,14 +35,7 @@ pub struct Mount {
     path: PathBuf,
     /// Device number as the kernel prints it, `major:minor`; the minor names the FUSE connection.
     device: String,
-    watcher: Arc<Mutex<Option<Watcher>>>,
-}
-
-/// The `fusermount3` that unmounts when this process dies: it waits for its socket to close.
-#[derive(Debug)]
-struct Watcher {
-    process: Child,
-    _socket: UnixStream,
+    watcher: Arc<Mutex<Option<Child>>>,
 }
 
 /// A line of the kernel's table of mounts.
@@ -71,16 +67,23 @@ impl Mount {
             })
             .take(200)
             .collect();
-        let (device, watcher) = match with_helper(&path, &name, read_only) {
-            Err(Error::NoFuse { .. }) if geteuid().is_root() => {
-                (by_ourselves(&path, &name, read_only)?, None)
-            }
-            result => result.map(|(device, watcher)| (device, Some(watcher)))?,
+        let device = match by_ourselves(&path, &name, read_only)? {
+            Some(device) => device,
+            None => with_helper(&path, &name, read_only)?,
         };
-        let number = entry_at(&path).map(|entry| entry.device);
+        let Some(entry) = entry_at(&path) else {
+            let _ = detach(&path, true);
+            let lost = io::Error::other("it is not in /proc/self/mountinfo");
+            return Err(Error::io(path, "mount cannot be found again")(lost));
+        };
+        let watcher = watch(&path)
+            .inspect_err(|error| {
+                tracing::warn!(%error, "nobody will unmount if this process is killed");
+            })
+            .ok();
         let mount = Self {
             path,
-            device: number.unwrap_or_default(),
+            device: entry.device,
             watcher: Arc::new(Mutex::new(watcher)),
         };
         Ok((device, mount))
@@ -109,15 +112,12 @@ impl Mount {
     }
 
     /// Makes the kernel forget the connection: every request, now and later, fails. For users who are not
-    /// root; root's [`Mount::detach`] has done it.
-    pub fn abort(&self) {
-        let Some((_, minor)) = self.device.split_once(':') else {
-            return;
-        };
-        let control = format!("/sys/fs/fuse/connections/{minor}/abort");
-        if let Err(error) = fs::write(&control, "1") {
-            tracing::debug!(%error, control, "FUSE connection cannot be aborted");
-        }
+    /// root (root's [`Mount::detach`] has done it); it takes the control file system of FUSE. Whether it
+    /// worked.
+    pub fn abort(&self) -> bool {
+        self.device.split_once(':').is_some_and(|(_, minor)| {
+            fs::write(format!("/sys/fs/fuse/connections/{minor}/abort"), "1").is_ok()
+        })
     }
 
     /// Sends the watcher away. It would unmount whatever is mounted at the place, if it were only told
@@ -129,8 +129,8 @@ impl Mount {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(mut watcher) = watcher {
-            let _ = watcher.process.kill();
-            let _ = watcher.process.wait();
+            let _ = watcher.kill();
+            let _ = watcher.wait();
         }
     }
 }
@@ -263,14 +263,34 @@ fn no_helper(error: io::Error) -> Error {
     }
 }
 
-/// Mounts through `fusermount3`, which hands us the device over a socket and then watches that socket.
-fn with_helper(path: &Path, name: &str, read_only: bool) -> Result<(OwnedFd, Watcher)> {
+/// Starts the process that unmounts `path` when its standard input ends, which is when we do.
+fn watch(path: &Path) -> io::Result<Child> {
+    let unmount = if geteuid().is_root() {
+        "umount -l"
+    } else {
+        "fusermount3 -u -z -q"
+    };
+    let script =
+        format!("trap '' HUP INT TERM; while read -r line; do :; done; exec {unmount} -- \"$0\"");
+    Command::new("sh")
+        .args(["-c", &script])
+        .arg(path)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // A terminal's signals are for us alone.
+        .process_group(0)
+        .spawn()
+}
+
+/// Mounts through `fusermount3`, which hands us the device over a socket.
+fn with_helper(path: &Path, name: &str, read_only: bool) -> Result<OwnedFd> {
     let failed = |what| Error::io(path, what);
     let (ours, theirs) = UnixStream::pair().map_err(failed("cannot make a socket"))?;
     let access = if read_only { "ro" } else { "rw" };
-    let options = format!(
-        "{access},nosuid,nodev,noatime,default_permissions,auto_unmount,fsname={name},subtype=vdisk"
-    );
+    let options =
+        format!("{access},nosuid,nodev,noatime,default_permissions,fsname={name},subtype=vdisk");
     // As standard input, the socket needs no care about inheritance.
     let mut process = Command::new(HELPER)
         .args(["-o", &options, "--"])
@@ -282,34 +302,29 @@ fn with_helper(path: &Path, name: &str, read_only: bool) -> Result<(OwnedFd, Wat
         .stderr(Stdio::piped())
         .spawn()
         .map_err(no_helper)?;
-    ours.set_read_timeout(Some(Duration::from_secs(20)))
-        .map_err(failed("cannot wait for fusermount3"))?;
-    match receive_device(&ours) {
-        Ok(device) => Ok((
-            device,
-            Watcher {
-                process,
-                _socket: ours,
-            },
-        )),
-        Err(error) => {
-            // It has failed, and said why; or it hangs.
-            let mut said = String::new();
-            if error.kind() == io::ErrorKind::UnexpectedEof
-                && let Some(stderr) = process.stderr.take()
-            {
-                let _ = stderr.take(4096).read_to_string(&mut said);
-            }
-            let _ = process.kill();
-            let _ = process.wait();
-            let source = if said.trim().is_empty() {
-                error
-            } else {
-                io::Error::other(said.trim().to_owned())
-            };
-            Err(Error::io(path, "fusermount3 cannot mount")(source))
+    let received = ours
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .and_then(|()| receive_device(&ours));
+    drop(ours);
+    // It has ended, or does now, and has said why if it failed; if it hangs, it is ended.
+    let mut said = String::new();
+    match (&received, process.stderr.take()) {
+        (Err(error), Some(stderr)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            let _ = stderr.take(4096).read_to_string(&mut said);
         }
+        (Err(_), _) => drop(process.kill()),
+        _ => {}
     }
+    let _ = process.wait();
+    received.map_err(|error| {
+        let said = said.trim();
+        let error = if said.is_empty() {
+            error
+        } else {
+            io::Error::other(said.to_owned())
+        };
+        Error::io(path, "fusermount3 cannot mount")(error)
+    })
 }
 
 fn receive_device(socket: &UnixStream) -> io::Result<OwnedFd> {
@@ -334,8 +349,11 @@ fn receive_device(socket: &UnixStream) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Mounts as root without help; nobody unmounts if we are killed.
-fn by_ourselves(path: &Path, name: &str, read_only: bool) -> Result<OwnedFd> {
+/// Mounts without help. `None` if only somebody else may.
+fn by_ourselves(path: &Path, name: &str, read_only: bool) -> Result<Option<OwnedFd>> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
     let device = File::options()
         .read(true)
         .write(true)
@@ -353,15 +371,13 @@ fn by_ourselves(path: &Path, name: &str, read_only: bool) -> Result<OwnedFd> {
     );
     let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
     flags.set(MsFlags::MS_RDONLY, read_only);
-    nix::mount::mount(
-        Some(name),
-        path,
-        Some("fuse.vdisk"),
-        flags,
-        Some(options.as_str()),
-    )
-    .map_err(Error::io(path, "cannot be mounted on"))?;
-    Ok(device.into())
+    let options = Some(options.as_str());
+    match nix::mount::mount(Some(name), path, Some("fuse.vdisk"), flags, options) {
+        Ok(()) => Ok(Some(device.into())),
+        // Root of a container, perhaps.
+        Err(Errno::EPERM) => Ok(None),
+        Err(errno) => Err(Error::io(path, "cannot be mounted on")(errno)),
+    }
 }
 
 /// What is mounted on `path`, topmost first.

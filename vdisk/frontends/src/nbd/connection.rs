@@ -188,7 +188,8 @@ impl<'a> Connection<'a> {
     /// is worth a look at the socket.
     fn pass_on<'s>(&'s self, scope: &'s Scope<'s, '_>, inbox: &Inbox, len: u32) -> bool {
         let slow = self.disk_micros.load(Relaxed) > SLOW_MICROS;
-        if !slow && !inbox.waiting() && !(len >= LARGE && readable(self.socket)) {
+        let pays = slow || inbox.waiting() || (len >= LARGE && readable(self.socket));
+        if !pays {
             return false;
         }
         if self.idle.load(Relaxed) == 0 && self.workers.load(Relaxed) < MAX_WORKERS {
