@@ -27,6 +27,8 @@ pub mod memory;
 #[cfg(target_os = "linux")]
 pub mod qemu;
 mod spec;
+#[cfg(target_os = "linux")]
+mod sync;
 
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, Events};

@@ -3,7 +3,6 @@
 use crate::{Acceleration, AcceleratorChoice, Events, MachineSpec, Result};
 use serde::Serialize;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Makes machines.
@@ -143,12 +142,6 @@ impl fmt::Display for Exit {
             words => write!(f, ": {words}"),
         }
     }
-}
-
-/// A lock that a panicking thread left behind is taken all the same: each value behind one is
-/// whole between any two statements.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -339,17 +339,24 @@ fn text(field: &str, value: &str, max: usize) -> Result<()> {
 
 /// A hypervisor unlinks whatever lies where it wants to listen: only ever a socket, then.
 fn replaceable(path: &Path) -> Result<()> {
-    #[cfg(unix)]
-    if let Ok(found) = std::fs::symlink_metadata(path) {
-        use std::os::unix::fs::FileTypeExt;
-        if !found.file_type().is_socket() {
-            return bad(
-                "socket",
-                format!("{} exists and is no socket", path.display()),
-            );
-        }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !is_socket(found.file_type()) => bad(
+            "socket",
+            format!("{} exists and is no socket", path.display()),
+        ),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+#[cfg(unix)]
+fn is_socket(file: std::fs::FileType) -> bool {
+    std::os::unix::fs::FileTypeExt::is_socket(&file)
+}
+
+/// Nothing can be told apart there, so nothing is replaced.
+#[cfg(not(unix))]
+fn is_socket(_: std::fs::FileType) -> bool {
+    false
 }
 
 #[cfg(test)]

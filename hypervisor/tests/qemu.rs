@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Bench, LONG, alive, events_until, guests, qemu, sigkill, wait_gone};
+use common::{Bench, Killed, LONG, alive, events_until, guests, qemu, sigkill, wait_gone};
 use medley_hypervisor::qemu::Qemu;
 use medley_hypervisor::{
     Accelerator, AcceleratorChoice, Boot, Channel, DiskEndpoint, ErrorKind, Event, Hypervisor,
@@ -290,10 +290,16 @@ fn a_dropped_machine_leaves_nothing() {
     assert!(!bench.path("serial.sock").exists());
 }
 
+/// Set for the child of `a_machine_dies_with_us`.
+const CHILD: &str = "MEDLEY_TEST_CHILD";
+
 /// The other half of the test below: makes a machine in a thread that ends, and waits.
 #[test]
 #[ignore = "runs only as a child of a_machine_dies_with_us"]
 fn child_with_a_machine() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
     let Some(bench) = Bench::new() else { return };
     let (machine, _line) =
         std::thread::scope(|scope| scope.spawn(|| bench.boot(&bench.spec())).join().unwrap());
@@ -309,17 +315,19 @@ fn a_machine_dies_with_us() {
     if qemu().is_none() {
         return;
     }
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--ignored",
             "--exact",
             "child_with_a_machine",
             "--nocapture",
         ])
+        .env(CHILD, "1")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut child = Killed(child);
+    let mut lines = std::io::BufReader::new(child.0.stdout.take().unwrap()).lines();
     let mut field = |name: &str| {
         let mut values = lines.by_ref().map_while(|line| line.ok());
         values
@@ -332,8 +340,7 @@ fn a_machine_dies_with_us() {
     // The thread that asked for the machine ended long ago; only the process counts.
     std::thread::sleep(Duration::from_millis(200));
     assert!(alive(pid));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(child);
     wait_gone(pid);
     // The killed child could clean up nothing: its disk server and its folder are ours now.
     sigkill(server);

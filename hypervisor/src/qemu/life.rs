@@ -3,8 +3,7 @@
 
 use super::process::Ended;
 use super::qmp::{QmpEvent, Report};
-use crate::events::Broadcast;
-use crate::machine::lock;
+use crate::sync::{Broadcast, lock};
 use crate::{Event, Events, Exit, State, StopReason};
 use serde_json::Value;
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use super::argv;
 use super::life::Life;
 use super::process::Process;
 use super::qmp::{Client, Report};
-use crate::machine::lock;
+use crate::sync::lock;
 use crate::{Acceleration, Error, ErrorKind, Events, Exit, Machine, MachineSpec, Result, State};
 use serde_json::Value;
 use std::os::fd::AsRawFd;

@@ -1,7 +1,7 @@
 //! A child process with a keeper: a thread that spawns it, waits for it, and ends only after it.
 
 use super::lifeline;
-use crate::machine::lock;
+use crate::sync::lock;
 use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;

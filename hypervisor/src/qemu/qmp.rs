@@ -5,7 +5,7 @@
 //! crate's blocking client has no limits, and cannot take events and replies from several threads
 //! without tokio; its generated types would serve the dozen commands we send.)
 
-use crate::machine::lock;
+use crate::sync::lock;
 use crate::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;

@@ -28,7 +28,7 @@ pub fn qemu() -> Option<Qemu> {
 pub struct Bench {
     pub qemu: Qemu,
     pub folder: tempfile::TempDir,
-    server: Option<Child>,
+    server: Option<Killed>,
 }
 
 impl Bench {
@@ -63,7 +63,7 @@ impl Bench {
             .stdin(Stdio::null())
             .spawn()
             .expect("these tests need qemu-nbd, from the package qemu-utils");
-        self.server = Some(server);
+        self.server = Some(Killed(server));
         let deadline = Instant::now() + LONG;
         while UnixStream::connect(&socket).is_err() {
             assert!(Instant::now() < deadline, "qemu-nbd does not listen");
@@ -72,14 +72,11 @@ impl Bench {
     }
 
     pub fn server_id(&self) -> u32 {
-        self.server.as_ref().unwrap().id()
+        self.server.as_ref().unwrap().0.id()
     }
 
     pub fn kill_server(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            server.kill().unwrap();
-            server.wait().unwrap();
-        }
+        self.server = None;
     }
 
     /// A small machine under TCG, which runs the same everywhere.
@@ -110,12 +107,6 @@ impl Bench {
         machine.start().unwrap();
         line.expect("MEDLEY-GUEST\n");
         (machine, line)
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.kill_server();
     }
 }
 
@@ -154,6 +145,16 @@ pub fn events_until(events: &Events, fits: impl Fn(&Event) -> bool) -> Vec<Event
         seen.push(next.unwrap_or_else(|error| panic!("{error} after {seen:?}")));
     }
     seen
+}
+
+/// A process that is killed when its test ends, however that ends.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 /// True while a process of this number exists that is not merely waiting to be reaped.
