@@ -4,6 +4,8 @@
 //! otherwise prints the one line to type. A command is one module with an `Args` and a `run`.
 #![forbid(unsafe_code)]
 
+mod bench;
+mod demo;
 mod deny;
 mod guest;
 mod progress;
@@ -21,8 +23,10 @@ Examples:
   cargo xtask setup --for test      install what the tests need, or say what to type
   cargo xtask guest tiny --verify   build the small guest and boot it once
   cargo xtask guest debian --json   build the full Debian guest, describe it as JSON
+  cargo xtask demo                  the main job, from a new guest to a reverted session
   cargo xtask test                  everything CI runs
   cargo xtask test --quick          without guests, in a minute or two
+  cargo xtask bench disk            figures with goals, beside peers
 
 Exit codes:
   0  done    1  a step failed    2  bad usage    3  packages are missing and may not be installed";
@@ -40,6 +44,8 @@ enum Command {
     Setup(setup::Args),
     Guest(guest::Args),
     Test(test::Args),
+    Demo(demo::Args),
+    Bench(bench::Args),
     Deny(deny::Args),
 }
 
@@ -49,6 +55,8 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::Guest(args) => guest::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Deny(args) => deny::run(&args),
     });
     match outcome {

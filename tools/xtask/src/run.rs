@@ -79,6 +79,11 @@ pub fn quiet(command: &mut Command) -> Result<()> {
 /// Runs a program and returns its standard output. On failure the error carries the end of both
 /// streams.
 pub fn capture(command: &mut Command) -> Result<String> {
+    both(command).map(|(stdout, _)| stdout)
+}
+
+/// Runs a program and returns both of its streams. On failure the error carries their end.
+pub fn both(command: &mut Command) -> Result<(String, String)> {
     let (status, stdout, stderr) = collect(command)?;
     if !status.success() {
         let mut said = format!("{stdout}{stderr}");
@@ -93,7 +98,7 @@ pub fn capture(command: &mut Command) -> Result<String> {
             said.trim_end()
         );
     }
-    Ok(stdout)
+    Ok((stdout, stderr))
 }
 
 /// Runs a program whose failure is an answer, not an error: returns its standard output in any

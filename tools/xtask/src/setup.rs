@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     Err(MayNotInstall {
-        line: install_line(&missing)?,
+        line: install_line(args.purpose, &missing)?,
         missing,
     }
     .into())
@@ -79,7 +79,7 @@ pub fn ensure(purpose: Purpose) -> Result<()> {
     }
     let Some(privilege) = Privilege::find() else {
         return Err(MayNotInstall {
-            line: install_line(&missing)?,
+            line: install_line(purpose, &missing)?,
             missing,
         }
         .into());
@@ -159,13 +159,13 @@ fn install(privilege: Privilege, packages: &[&'static str], suite: Option<&str>)
 }
 
 /// The one line to type. Where QEMU has to come from backports, that line is this program itself.
-fn install_line(missing: &[&'static str]) -> Result<String> {
+fn install_line(purpose: Purpose, missing: &[&'static str]) -> Result<String> {
     let qemu_too_old = candidates(["qemu-system-x86"])?
         .get("qemu-system-x86")
         .is_none_or(|version| apt::upstream(version) < QEMU_AT_LEAST);
     if qemu_too_old && missing.iter().any(|name| is_qemu(name)) {
         let program = std::env::current_exe()?;
-        return Ok(format!("sudo {} setup --for all", program.display()));
+        return Ok(format!("sudo {} setup --for {purpose}", program.display()));
     }
     Ok(format!(
         "sudo apt-get install --no-install-recommends {}",

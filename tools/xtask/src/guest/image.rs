@@ -72,7 +72,8 @@ pub fn mke2fs_args(image: &Path, disk_size: u64) -> Result<Vec<String>> {
     Ok(args)
 }
 
-/// `program` as root, or, for an ordinary user, as root of a user namespace.
+/// `program` as root, or, for an ordinary user, as root of a user namespace, where all owners that
+/// a package may have exist.
 pub fn as_root(program: &str) -> Command {
     if nix::unistd::geteuid().is_root() {
         run::command(program, [""; 0])
@@ -192,7 +193,7 @@ pub fn gzip(data: &[u8], to: PathBuf) -> Result<PathBuf> {
     let plain = to.with_extension("plain");
     std::fs::write(&plain, data)?;
     let output = File::create(&to)?;
-    let mut gzip = run::command("gzip", ["-9", "-n", "-c"]);
+    let mut gzip = run::command("gzip", ["-6", "-n", "-c"]);
     let status = run::attached(gzip.arg(&plain).stdout(output))?;
     ensure!(status.success(), "gzip cannot compress {}", plain.display());
     std::fs::remove_file(&plain)?;

@@ -59,16 +59,10 @@ const FOLDERS: &[&str] = &[
     "/usr/lib64",
 ];
 
-/// What has to be there before the root file system: any disk controller we may be given.
-const EARLY_MODULES: &[&str] = &[
-    "virtio_pci",
-    "virtio_mmio",
-    "virtio_blk",
-    "virtio_scsi",
-    "sd_mod",
-    "ata_piix",
-    "ahci",
-];
+/// The disk controller that we give our machines.
+const USUAL_DISKS: &[&str] = &["virtio_pci", "virtio_mmio", "virtio_blk"];
+/// Those that others may give it.
+const OTHER_DISKS: &[&str] = &["virtio_scsi", "sd_mod", "ata_piix", "ahci"];
 const MODULES: &[&str] = &[
     "button",
     "evdev",
@@ -149,14 +143,9 @@ impl Tiny {
             !FONTS.iter().any(|font| name.starts_with(font))
         })?;
 
-        let early: Vec<_> = self
-            .kernel
-            .modules(EARLY_MODULES)?
-            .into_iter()
-            .map(|m| m.0)
-            .collect();
+        let early = names(&self.kernel.modules(USUAL_DISKS)?);
         let mut order = String::new();
-        for (name, module) in self.kernel.modules(&[EARLY_MODULES, MODULES].concat())? {
+        for (name, module) in self.kernel.modules(&[USUAL_DISKS, MODULES].concat())? {
             tree.file(&format!("/lib/modules/{name}"), 0o644, &module)?;
             // The initramfs has inserted the early ones already.
             if !early.contains(&name) {
@@ -191,14 +180,24 @@ impl Tiny {
         }
         archive.file("bin/busybox", &std::fs::read(BUSYBOX)?);
         archive.file("init", INIT.as_bytes());
-        let mut order = String::new();
-        for (name, module) in self.kernel.modules(EARLY_MODULES)? {
-            archive.file(&format!("modules/{name}"), &module);
-            order += &format!("{name}\n");
+        let usual = self.kernel.modules(USUAL_DISKS)?;
+        let mut all = self.kernel.modules(&[USUAL_DISKS, OTHER_DISKS].concat())?;
+        for (name, module) in &all {
+            archive.file(&format!("modules/{name}"), module);
         }
-        archive.file("modules/order", order.as_bytes());
+        let others = names(&all.split_off(usual.len()));
+        for (list, names) in [("usual", names(&usual)), ("others", others)] {
+            archive.file(
+                &format!("modules/{list}"),
+                (names.join("\n") + "\n").as_bytes(),
+            );
+        }
         image::gzip(&archive.finish(), to)
     }
+}
+
+fn names(modules: &[(String, Vec<u8>)]) -> Vec<String> {
+    modules.iter().map(|(name, _)| name.clone()).collect()
 }
 
 impl Recipe for Tiny {

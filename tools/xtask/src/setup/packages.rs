@@ -93,6 +93,11 @@ static PACKAGES: &[Package] = &[
     package("xauth", "X authority files", GUESTS),
     package("xfonts-base", "bitmap fonts of the tiny guest", GUESTS),
     package("mmdebstrap", "the debian guest's file tree", GUESTS),
+    package(
+        "uidmap",
+        "owners of files when an ordinary user builds a guest",
+        GUESTS,
+    ),
     package("fuse3", "fusermount3, to mount without root", FUSE),
     package("cryptsetup-bin", "the LUKS peer", PEERS),
     package("libvhdi-utils", "vhdiinfo and vhdimount: a VHD peer", PEERS),
