@@ -1,2 +1,274 @@
-//! The medley command line.
-fn main() {}
+//! The medley command line: what is typed, and which command it is.
+//!
+//! Every command lives in its own file in `cmd`; `args` holds the options they share, `exit` how they end,
+//! `output` how they speak.
+
+mod args;
+mod background;
+mod cmd;
+mod console;
+mod exit;
+mod fd;
+mod output;
+mod passphrase;
+mod progress;
+mod script;
+mod secrets;
+mod signals;
+mod size;
+mod terminal;
+
+use std::ffi::OsStr;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use serde::Serialize;
+use tracing::level_filters::LevelFilter;
+
+use exit::{Failure, Result};
+use output::{Report, Ui};
+
+/// Encrypted disks, and machines that boot from them
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = "\
+EXAMPLES
+  medley disk create office.vhd --size 20G --encrypt
+  medley disk encrypt debian.vhd office.vhd
+  medley disk mount office.vhd /mnt/office
+  medley boot office.vhd
+Exit codes are listed by `medley help exit-codes`.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print one JSON document instead of text; errors are JSON on standard error
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print nothing but results and errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Tell on standard error what happens inside; twice tells more
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// This process was started to work in the background.
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make, open, convert and check disks
+    #[command(subcommand)]
+    Disk(Disk),
+    /// Run a machine from a disk
+    Boot(Box<cmd::boot::Boot>),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Print what the exit codes mean
+    #[command(long_about = format!("Exit codes:\n\n{}", exit::table().trim_end()))]
+    #[command(
+        after_help = "EXAMPLES\n  medley disk check office.vhd; test $? -eq 5 && echo damaged"
+    )]
+    ExitCodes,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+EXAMPLES
+  medley disk create office.vhd --size 20G --encrypt
+  medley disk info office.vhd
+  medley disk key add office.vhd")]
+enum Disk {
+    /// Make a new, empty disk
+    Create(cmd::create::Create),
+    /// Tell what a disk's file is
+    Info(cmd::info::Info),
+    /// Copy a plain disk into another format
+    Convert(cmd::convert::Convert),
+    /// Make an encrypted copy of a disk, under a key of its own
+    Encrypt(cmd::encrypt::Encrypt),
+    /// Make a plain copy of an encrypted disk
+    Decrypt(cmd::decrypt::Decrypt),
+    /// Look for damage, changing nothing
+    Check(cmd::check::Check),
+    /// Show a disk as files in a directory (FUSE)
+    Mount(cmd::mount::Mount),
+    /// End a mount and wait until all is flushed
+    Unmount(cmd::unmount::Unmount),
+    /// Serve a disk over NBD on a Unix socket
+    Serve(cmd::serve::Serve),
+    /// Measure how fast this machine encrypts
+    Speed(cmd::speed::Speed),
+    /// Manage the passphrases of an encrypted disk
+    #[command(subcommand)]
+    Key(cmd::key::Key),
+}
+
+/// Options of `completions`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+EXAMPLES
+  medley completions bash > ~/.local/share/bash-completion/completions/medley
+  medley completions zsh > ~/.zfunc/_medley")]
+struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error),
+    };
+    let ui = Ui {
+        json: cli.json,
+        quiet: cli.quiet,
+    };
+    log(&cli);
+    let detached = cli.detached;
+    let result = signals::listen()
+        .map_err(Failure::io("cannot listen for signals"))
+        .and_then(|()| {
+            if detached {
+                background::detach()
+            } else {
+                Ok(())
+            }
+        })
+        .and_then(|()| run(cli.command, ui, detached));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if detached {
+                background::failed(&failure);
+            } else {
+                ui.error(&failure);
+            }
+            failure.kind().code().into()
+        }
+    }
+}
+
+fn run(command: Command, ui: Ui, detached: bool) -> Result<()> {
+    match command {
+        Command::Disk(Disk::Create(args)) => cmd::create::run(args, ui),
+        Command::Disk(Disk::Info(args)) => cmd::info::run(args, ui),
+        Command::Disk(Disk::Convert(args)) => cmd::convert::run(args, ui),
+        Command::Disk(Disk::Encrypt(args)) => cmd::encrypt::run(args, ui),
+        Command::Disk(Disk::Decrypt(args)) => cmd::decrypt::run(args, ui),
+        Command::Disk(Disk::Check(args)) => cmd::check::run(args, ui),
+        Command::Disk(Disk::Mount(args)) => cmd::mount::run(args, ui, detached),
+        Command::Disk(Disk::Unmount(args)) => cmd::unmount::run(args, ui),
+        Command::Disk(Disk::Serve(args)) => cmd::serve::run(args, ui, detached),
+        Command::Disk(Disk::Speed(args)) => cmd::speed::run(args, ui),
+        Command::Disk(Disk::Key(verb)) => cmd::key::run(verb, ui),
+        Command::Boot(args) => cmd::boot::run(*args, ui),
+        Command::Completions(args) => {
+            ui.show(&Completion::of(args.shell));
+            Ok(())
+        }
+        Command::ExitCodes => {
+            ui.show(&ExitCodes {
+                exit_codes: exit::rows(),
+            });
+            Ok(())
+        }
+    }
+}
+
+/// A command line that is none, or that asks for help.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|arg| arg == OsStr::new("--json"));
+    if json && error.use_stderr() {
+        let text = error.render().to_string();
+        let message = text.trim().strip_prefix("error: ").unwrap_or(text.trim());
+        let ui = Ui { json, quiet: false };
+        let failure = Failure::usage(message);
+        ui.error(&failure);
+        return failure.kind().code().into();
+    }
+    let _ = error.print();
+    u8::try_from(error.exit_code()).unwrap_or(2).into()
+}
+
+fn log(cli: &Cli) {
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::INFO,
+        (false, 2) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level);
+    if cli.json {
+        log.json().init()
+    } else {
+        log.without_time().init()
+    }
+}
+
+#[derive(Serialize)]
+struct Completion {
+    shell: String,
+    script: String,
+}
+
+impl Completion {
+    fn of(shell: Shell) -> Self {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "medley", &mut script);
+        Self {
+            shell: shell.to_string(),
+            script: String::from_utf8_lossy(&script).into_owned(),
+        }
+    }
+}
+
+impl Report for Completion {
+    fn human(&self) -> String {
+        self.script.clone()
+    }
+}
+
+#[derive(Serialize)]
+struct ExitCodes {
+    exit_codes: Vec<exit::Row>,
+}
+
+impl Report for ExitCodes {
+    fn human(&self) -> String {
+        exit::table()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_examples() {
+        fn walk(command: &mut clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("EXAMPLES"), "no example in the help of{path}");
+            for sub in command.get_subcommands_mut() {
+                walk(sub, &path);
+            }
+        }
+        walk(&mut Cli::command(), "");
+    }
+}

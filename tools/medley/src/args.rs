@@ -1,0 +1,289 @@
+//! Options that several commands share, and what they lead to: which file, which header, which key, and
+//! what may be written.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use medley_hypervisor::memory::HostMemory;
+use vdisk::image::{DiskKey, Format, Mode, OpenImage, OpenedImage, Probe, probe};
+use vdisk::keys::{KeyFile, beside};
+use vdisk::luks::Kdf;
+use vdisk::vhd::Footer;
+
+use crate::exit::{Failure, Kind, Result};
+use crate::output::Ui;
+use crate::passphrase::{Passphrase, PassphraseArgs};
+use crate::{progress, secrets, size};
+
+/// The names of formats, for `value_parser`.
+pub fn format() -> impl TypedValueParser<Value = Format> {
+    let names = [Format::VhdDynamic, Format::VhdFixed, Format::Raw].map(Format::name);
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Format>())
+}
+
+/// A disk that is there.
+#[derive(Debug, Args)]
+pub struct DiskArgs {
+    /// The disk's file
+    #[arg(value_name = "DISK")]
+    pub disk: PathBuf,
+    /// The LUKS2 header that holds its key [default: DISK.luks, where it exists]
+    #[arg(long, value_name = "PATH")]
+    pub header: Option<PathBuf>,
+    /// Take the file for this format instead of finding out; safer for raw disks that guests write
+    #[arg(long, value_name = "FORMAT", value_parser = format())]
+    pub input_format: Option<Format>,
+    /// How it is opened, if it is encrypted.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}
+
+/// What a look at a disk's file tells, before any secret is needed.
+pub struct Found {
+    /// The format and size.
+    pub probe: Probe,
+    /// The header's file, if the disk is encrypted.
+    pub header: Option<PathBuf>,
+}
+
+impl DiskArgs {
+    /// Looks at the file and for its header.
+    pub fn find(&self) -> Result<Found> {
+        let probe = match self.input_format {
+            Some(Format::Raw) => {
+                let file_len = file_len(&self.disk)?;
+                Probe {
+                    format: Format::Raw,
+                    footer: None,
+                    size: file_len,
+                    file_len,
+                }
+            }
+            _ => probe(&self.disk)?,
+        };
+        let header = header_of(&self.disk, self.header.as_deref(), probe.footer.as_ref());
+        Ok(Found { probe, header })
+    }
+
+    /// Asks for the passphrase, if the disk is encrypted.
+    pub fn passphrase(&self, found: &Found) -> Result<Option<Passphrase>> {
+        match &found.header {
+            Some(header) => {
+                // Nobody wants to type a passphrase for a header that cannot be read.
+                KeyFile::open(header)?;
+                self.passphrase.read(&self.disk).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The disk's key, if it is encrypted.
+    pub fn unlock(&self, ui: Ui, found: &Found) -> Result<Option<DiskKey>> {
+        let Some(header) = &found.header else {
+            return Ok(None);
+        };
+        secrets::guard();
+        let file = KeyFile::open(header)?;
+        let passphrase = self.passphrase.read(&self.disk)?;
+        let key = progress::busy(ui, "unlocking", || file.unlock(&passphrase))?;
+        Ok(Some(key))
+    }
+
+    /// Opens the disk.
+    pub fn open(&self, ui: Ui, mode: Mode, key: Option<&DiskKey>) -> Result<OpenedImage> {
+        let image = OpenImage {
+            path: &self.disk,
+            format: self.input_format,
+            mode,
+            key,
+        };
+        let opened = image.open()?;
+        for trouble in &opened.troubles {
+            ui.note(format_args!(
+                "medley: warning: {}: {trouble}",
+                self.disk.display()
+            ));
+        }
+        Ok(opened)
+    }
+
+    /// The same options for a process that gets the passphrase on its standard input.
+    pub fn to_args(&self, encrypted: bool) -> Vec<OsString> {
+        let mut args = Vec::new();
+        if let Some(header) = &self.header {
+            args.extend(["--header".into(), header.into()]);
+        }
+        if let Some(format) = self.input_format {
+            args.extend(["--input-format".into(), format.name().into()]);
+        }
+        if encrypted {
+            args.extend(["--passphrase-fd".into(), "0".into()]);
+        }
+        args
+    }
+}
+
+/// The header of a disk that is encrypted: the one that was named, or the one beside it. A VHD of ours
+/// says in its footer whether it is encrypted; about others only a header tells.
+pub fn header_of(disk: &Path, named: Option<&Path>, footer: Option<&Footer>) -> Option<PathBuf> {
+    if let Some(header) = named {
+        return Some(header.to_owned());
+    }
+    let ours =
+        footer.is_some_and(|footer| footer.creator == Footer::new(footer.disk_type, 512).creator);
+    let marked = footer.is_some_and(|footer| footer.luks.is_some());
+    let beside = beside(disk);
+    let there = beside.symlink_metadata().is_ok();
+    (there && (marked || !ours)).then_some(beside)
+}
+
+/// Length of a file or block device.
+fn file_len(path: &Path) -> Result<u64> {
+    use vdisk::store::{FileStore, Store};
+    Ok(FileStore::open_unlocked(path)?.len()?)
+}
+
+/// Refuses an output that exists, before anybody waits for anything.
+pub fn must_be_new(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Err(_) => Ok(()),
+        Ok(_) => Err(
+            Failure::usage(format!("{}: the file exists already", path.display()))
+                .remedy("choose another name or remove it"),
+        ),
+    }
+}
+
+/// What may be written.
+#[derive(Debug, Clone, Args)]
+pub struct ModeArgs {
+    /// Write nothing
+    #[arg(long, group = "mode")]
+    pub read_only: bool,
+    /// Let it be written, and forget everything at the end
+    #[arg(long, group = "mode")]
+    pub revertible: bool,
+    /// Write into the disk: changes stay
+    #[arg(long, group = "mode")]
+    pub keep: bool,
+    /// Folder for what a revertible session writes [default: the folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub overlay_dir: Option<PathBuf>,
+}
+
+impl ModeArgs {
+    /// The mode; read-only unless said otherwise.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self { keep: true, .. } => Mode::Keep,
+            Self {
+                revertible: true, ..
+            } => Mode::Revertible {
+                dir: self.overlay_dir(),
+            },
+            _ => Mode::ReadOnly,
+        }
+    }
+
+    fn overlay_dir(&self) -> PathBuf {
+        self.overlay_dir.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// The same options for another process.
+    pub fn to_args(&self) -> Vec<OsString> {
+        let mut args = Vec::new();
+        if self.keep {
+            args.push("--keep".into());
+        }
+        if self.revertible {
+            args.push("--revertible".into());
+        }
+        if let Some(dir) = &self.overlay_dir {
+            args.extend(["--overlay-dir".into(), dir.into()]);
+        }
+        args
+    }
+}
+
+/// A mode's name.
+pub fn mode_name(mode: &Mode) -> &'static str {
+    match mode {
+        Mode::ReadOnly => "read-only",
+        Mode::Keep => "keep",
+        Mode::Revertible { .. } => "revertible",
+    }
+}
+
+/// How costly guessing the passphrase shall be.
+#[derive(Debug, Clone, Args)]
+pub struct KdfArgs {
+    /// Memory that every unlock needs (Argon2id) [default: half of what is free, up to 512M]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    kdf_memory: Option<u64>,
+    /// Passes over that memory [default: 4]
+    #[arg(long, value_name = "N")]
+    kdf_time: Option<u32>,
+}
+
+impl KdfArgs {
+    /// The key derivation to use.
+    pub fn kdf(&self) -> Result<Kdf> {
+        let free = HostMemory::read().map_or(u64::MAX, |host| {
+            let group = host
+                .cgroup
+                .map(|group| group.limit_mib.saturating_sub(group.used_mib));
+            host.available_mib
+                .min(group.unwrap_or(u64::MAX))
+                .saturating_mul(1 << 20)
+        });
+        let Kdf::Argon2id {
+            time,
+            memory_kib,
+            lanes,
+        } = Kdf::default_for(free)
+        else {
+            return Err(Failure::failed(
+                "the default key derivation is not Argon2id",
+            ));
+        };
+        let memory_kib = match self.kdf_memory {
+            Some(bytes) => u32::try_from(bytes >> 10)
+                .map_err(|_| Failure::new(Kind::Usage, "--kdf-memory: at most 4 TiB"))?,
+            None => memory_kib,
+        };
+        let lanes = lanes.min(memory_kib / 8).max(1);
+        Ok(Kdf::Argon2id {
+            time: self.kdf_time.unwrap_or(time),
+            memory_kib,
+            lanes,
+        })
+    }
+}
+
+/// A key derivation in a few words.
+pub fn kdf_words(kdf: &Kdf) -> String {
+    let argon2 = |name, time, memory_kib, lanes| {
+        let memory = size::human(u64::from(memory_kib) << 10);
+        let s = |n| if n == 1 { "" } else { "s" };
+        format!(
+            "{name}, {memory}, {time} pass{}, {lanes} lane{}",
+            if time == 1 { "" } else { "es" },
+            s(lanes)
+        )
+    };
+    match *kdf {
+        Kdf::Argon2id {
+            time,
+            memory_kib,
+            lanes,
+        } => argon2("Argon2id", time, memory_kib, lanes),
+        Kdf::Argon2i {
+            time,
+            memory_kib,
+            lanes,
+        } => argon2("Argon2i", time, memory_kib, lanes),
+        Kdf::Pbkdf2 { hash, iterations } => format!("PBKDF2-{}, {iterations} rounds", hash.name()),
+    }
+}

@@ -1,0 +1,383 @@
+//! `medley boot`: a machine on a disk, its console on this terminal.
+
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use medley_hypervisor::memory::{HostMemory, MemoryPlan, MemoryPolicy};
+use medley_hypervisor::qemu::Qemu;
+use medley_hypervisor::{
+    Acceleration, AcceleratorChoice, DiskEndpoint, Hypervisor, MachineSpec, Network, Serial,
+};
+use serde::Serialize;
+use tempfile::TempDir;
+use vdisk::image::Mode;
+use vdisk_frontends::nbd::{NbdOptions, NbdServer};
+
+use crate::args::{DiskArgs, mode_name};
+use crate::console::{Console, Outcome, Sink, Source};
+use crate::exit::{Failure, Result};
+use crate::output::{Fields, Report, Ui};
+use crate::script::{Player, Script};
+use crate::terminal::Kept;
+use crate::{progress, signals};
+
+/// Options of `boot`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The guest's boot loader starts from the disk; its serial console is on this terminal. Ctrl-] asks the guest
+to shut down, a second time ends it at once; SIGINT and SIGTERM do the same. When the guest powers itself
+off, the exit code is 0.
+
+A script (--script) speaks to the console, one step on each line, # for remarks:
+  wait TEXT        until the guest says TEXT, behind the last TEXT that was waited for
+  send TEXT        types TEXT and Enter
+  type TEXT        types TEXT; \\r \\n \\t \\e \\\\ and \\xNN work in every TEXT
+  timeout SECONDS  how long each wait may take from now on (60 at the beginning)
+  sleep SECONDS    does nothing for a while
+  poweroff         presses the power button and waits for the end; so does the end of the script
+  stop             ends the machine at once
+A guest echoes what it is sent: wait for something that only the answer contains.
+
+EXAMPLES
+  Try something and forget it:
+    medley boot office.vhd
+  Install updates for good:
+    medley boot office.vhd --keep --network user
+  From a script, with a report:
+    medley boot office.vhd --script steps.txt --ready-marker 'login:' --timeout 600 --json")]
+pub struct Boot {
+    #[command(flatten)]
+    disk: DiskArgs,
+    /// Forget at the end what the guest writes [the default]
+    #[arg(long, conflicts_with = "keep")]
+    revertible: bool,
+    /// Write into the disk: changes stay
+    #[arg(long)]
+    keep: bool,
+    /// The guest's RAM, or `auto` for what suits this host
+    #[arg(long, value_name = "MIB|auto", default_value = "auto", value_parser = memory)]
+    memory: Memory,
+    /// Processors of the guest [default: as many as the host's, up to 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    cpus: Option<u8>,
+    /// What runs the guest's code
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Accel::Auto)]
+    accel: Accel,
+    /// The guest's network: none, or behind address translation
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Net::None)]
+    network: Net,
+    /// Folder for what a revertible session writes [default: the folder for temporary files]
+    #[arg(long, value_name = "DIR", conflicts_with = "keep")]
+    overlay_dir: Option<PathBuf>,
+    /// Where the serial console goes: this terminal, or a file that only takes what the guest says
+    #[arg(long, value_name = "stdio|PATH", default_value = "stdio")]
+    serial: PathBuf,
+    /// End the machine after so many seconds, as a failure
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// How long the guest may take to shut down when asked
+    #[arg(long, value_name = "S", default_value = "20", value_parser = seconds)]
+    grace: Duration,
+    /// What the guest says on its console when it is ready; the report tells how long it took
+    #[arg(long, value_name = "TEXT")]
+    ready_marker: Option<String>,
+    /// Let a script speak to the console
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Memory {
+    Auto,
+    Mib(u32),
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Accel {
+    /// KVM where it is measured to work, TCG otherwise
+    Auto,
+    /// KVM or a failure
+    Kvm,
+    /// Software
+    Tcg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Net {
+    /// No network card
+    None,
+    /// Outgoing connections, without any privilege
+    User,
+}
+
+fn memory(text: &str) -> Result<Memory, String> {
+    match text {
+        "auto" => Ok(Memory::Auto),
+        mib => mib
+            .parse()
+            .map(Memory::Mib)
+            .map_err(|_| "neither `auto` nor a number of MiB".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=1e7).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("not a number of seconds".into()),
+    }
+}
+
+#[derive(Serialize)]
+struct Booted {
+    disk: PathBuf,
+    encrypted: bool,
+    mode: &'static str,
+    hypervisor: String,
+    accelerator: String,
+    reason: String,
+    memory_mib: u32,
+    memory_reasons: Vec<String>,
+    cpus: u8,
+    /// From the machine's start until the marker came.
+    seconds_to_ready: Option<f64>,
+    seconds_total: f64,
+    read_bytes: u64,
+    written_bytes: u64,
+    /// How the machine ended.
+    exit: serde_json::Value,
+}
+
+impl Report for Booted {
+    fn human(&self) -> String {
+        let mut fields = Fields::default();
+        let ready = self
+            .seconds_to_ready
+            .map_or(String::new(), |s| format!(", ready after {s:.1} s"));
+        fields.row("ended", format!("after {:.1} s{ready}", self.seconds_total));
+        let fate = if self.mode == "keep" {
+            "kept"
+        } else {
+            "forgotten"
+        };
+        fields.row(
+            "written",
+            format!("{}, {fate}", crate::size::human(self.written_bytes)),
+        );
+        fields.to_string()
+    }
+}
+
+/// Runs it.
+pub fn run(args: Boot, ui: Ui) -> Result<()> {
+    // What is missing is said before anybody types a passphrase.
+    let script = args.script.as_deref().map(read_script).transpose()?;
+    let qemu = Qemu::find()?;
+    let memory = plan(args.memory)?;
+    let sink = sink(&args.serial, ui)?;
+    let found = args.disk.find()?;
+    let key = args.disk.unlock(ui, &found)?;
+
+    let watch = signals::Watch::start()?;
+    let choice = match args.accel {
+        Accel::Auto => AcceleratorChoice::Auto,
+        Accel::Kvm => AcceleratorChoice::Kvm,
+        Accel::Tcg => AcceleratorChoice::Tcg,
+    };
+    let acceleration = progress::busy(ui, "measuring accelerators", || qemu.acceleration(choice))?;
+    signals::check()?;
+    let mode = match args.keep {
+        true => Mode::Keep,
+        false => Mode::Revertible {
+            dir: args.overlay_dir.clone().unwrap_or_else(std::env::temp_dir),
+        },
+    };
+    let disk = args.disk.open(ui, mode.clone(), key.as_ref())?.disk;
+    let encrypted = key.is_some();
+    drop(key);
+
+    // Declared in the order in which they must come to be: dropped, the machine goes first.
+    let run_dir = run_dir()?;
+    let server = NbdServer::bind(
+        run_dir.path().join("disk.sock"),
+        disk,
+        NbdOptions::default(),
+    )?;
+    let serial = run_dir.path().join("console.sock");
+    let cpus = args.cpus.unwrap_or_else(|| {
+        std::thread::available_parallelism()
+            .map_or(1, |n| u8::try_from(n.get()).unwrap_or(4).min(4))
+    });
+    let mut spec = MachineSpec::new(
+        machine_name(&args.disk.disk),
+        DiskEndpoint::nbd_unix(server.path(), ""),
+        run_dir.path(),
+    );
+    spec.memory_mib = memory.guest_mib;
+    spec.cpus = cpus;
+    spec.accelerator = choice;
+    spec.serial = Serial::socket(&serial);
+    spec.network = match args.network {
+        Net::None => Network::None,
+        Net::User => Network::User,
+    };
+    introduce(ui, &args, &qemu, &acceleration, &memory, &mode, encrypted);
+    let qemu = qemu.with_acceleration(acceleration.clone());
+    let machine = qemu.create(&spec)?;
+    let interactive = script.is_none() && matches!(sink, Sink::Stdout | Sink::Stderr);
+    let kept = if interactive { Kept::raw() } else { None };
+    let console = Console {
+        machine: &*machine,
+        events: machine.events(),
+        serial: UnixStream::connect(&serial).map_err(Failure::io("the guest's console"))?,
+        sink,
+        source: match script {
+            Some(script) => Source::Script(Box::new(Player::new(script))),
+            None if interactive => Source::Keyboard {
+                raw: kept.is_some(),
+            },
+            None => Source::Nothing,
+        },
+        watch: &watch,
+        grace: args.grace,
+        timeout: args.timeout,
+        marker: args.ready_marker.clone(),
+        ui,
+    };
+    let outcome = console.run();
+    drop(kept);
+    drop(machine);
+    let requests = server.stats();
+    let flushed = server.shutdown();
+    let Outcome { exit, ready, total } = outcome?;
+    flushed?;
+    let describe = qemu.describe();
+    ui.done(&Booted {
+        disk: args.disk.disk,
+        encrypted,
+        mode: mode_name(&mode),
+        hypervisor: describe,
+        accelerator: acceleration.accelerator.to_string(),
+        reason: acceleration.reason,
+        memory_mib: memory.guest_mib,
+        memory_reasons: memory.reasons,
+        cpus,
+        seconds_to_ready: ready.map(|time| time.as_secs_f64()),
+        seconds_total: total.as_secs_f64(),
+        read_bytes: requests.read.bytes,
+        written_bytes: requests.write.bytes,
+        exit: serde_json::to_value(exit.reason).unwrap_or_default(),
+    });
+    Ok(())
+}
+
+fn introduce(
+    ui: Ui,
+    args: &Boot,
+    qemu: &Qemu,
+    acceleration: &Acceleration,
+    memory: &MemoryPlan,
+    mode: &Mode,
+    encrypted: bool,
+) {
+    let mut fields = Fields::default();
+    let encrypted = if encrypted { ", encrypted" } else { "" };
+    fields.row("disk", format!("{}{encrypted}", args.disk.disk.display()));
+    fields.row(
+        "mode",
+        match mode {
+            Mode::Revertible { dir } => {
+                format!(
+                    "revertible: what the guest writes lies in {} and is forgotten at the end",
+                    dir.display()
+                )
+            }
+            _ => "keep: what the guest writes stays on the disk".into(),
+        },
+    );
+    fields.row(
+        "machine",
+        format!(
+            "{}, {}: {}",
+            qemu.describe(),
+            acceleration.accelerator,
+            acceleration.reason
+        ),
+    );
+    fields.row("memory", memory.reasons.join("; "));
+    if args.script.is_none() && args.serial == Path::new("stdio") {
+        fields.row(
+            "end",
+            "Ctrl-] asks the guest to shut down, twice ends it at once",
+        );
+    }
+    ui.note(fields.to_string().trim_end());
+}
+
+fn plan(memory: Memory) -> Result<MemoryPlan> {
+    match memory {
+        Memory::Auto => Ok(MemoryPolicy::default().plan(&HostMemory::read()?)?),
+        Memory::Mib(guest_mib) => Ok(MemoryPlan {
+            guest_mib,
+            reasons: vec![format!("{guest_mib} MiB were asked for")],
+        }),
+    }
+}
+
+fn read_script(path: &Path) -> Result<Script> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(Failure::io(format!("{name}: cannot read the script")))?;
+    Script::parse(&text).map_err(|e| Failure::new(e.kind(), format!("{name}: {e}")))
+}
+
+fn sink(serial: &Path, ui: Ui) -> Result<Sink> {
+    match (serial == Path::new("stdio"), ui.json) {
+        (true, false) => Ok(Sink::Stdout),
+        (true, true) => Ok(Sink::Stderr),
+        (false, _) => {
+            let name = serial.display();
+            let file = File::create(serial).map_err(Failure::io(format!(
+                "{name}: cannot write the console to it"
+            )))?;
+            Ok(Sink::File(file))
+        }
+    }
+}
+
+/// A folder for this machine's sockets that nobody else may enter.
+fn run_dir() -> Result<TempDir> {
+    let base = std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_dir());
+    let base = base.unwrap_or_else(std::env::temp_dir);
+    let base = std::path::absolute(&base).unwrap_or(base);
+    tempfile::Builder::new()
+        .prefix("medley-")
+        .permissions(PermissionsExt::from_mode(0o700))
+        .tempdir_in(&base)
+        .map_err(Failure::io(format!(
+            "{}: cannot make a folder for the machine's sockets",
+            base.display()
+        )))
+}
+
+/// The disk's name as machines may be called.
+fn machine_name(disk: &Path) -> String {
+    let stem = disk.file_stem().unwrap_or_default().to_string_lossy();
+    let name: String = stem
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .take(64)
+        .collect();
+    if name.is_empty() { "disk".into() } else { name }
+}

@@ -1,0 +1,332 @@
+//! `medley disk key`: the passphrases that open a disk.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use vdisk::keys::{KeyFile, beside};
+use vdisk::luks::{Luks1, SlotId};
+use vdisk::store::{Draft, Store};
+
+use crate::args::{KdfArgs, kdf_words, must_be_new};
+use crate::cmd::info::HeaderInfo;
+use crate::exit::{Failure, Kind, Result};
+use crate::output::{Fields, Report, Ui};
+use crate::passphrase::{NewPassphraseArgs, PassphraseArgs};
+use crate::{progress, secrets};
+
+/// Verbs of `key`.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+EXAMPLES
+  medley disk key list office.vhd
+  medley disk key add office.vhd
+  medley disk key export-luks1 office.vhd")]
+pub enum Key {
+    /// Let another passphrase open the disk
+    Add(Add),
+    /// Take a passphrase away
+    Remove(Remove),
+    /// Replace a passphrase by another
+    Change(Change),
+    /// List the key slots
+    List(List),
+    /// Write a LUKS1 header of the same key, for QEMU and other software that knows no LUKS2
+    ExportLuks1(ExportLuks1),
+}
+
+/// Which header.
+#[derive(Debug, Args)]
+pub struct HeaderArgs {
+    /// The disk whose header lies beside it, in DISK.luks
+    #[arg(value_name = "DISK", required_unless_present = "header")]
+    disk: Option<PathBuf>,
+    /// The LUKS2 header, where it lies elsewhere
+    #[arg(long, value_name = "PATH")]
+    header: Option<PathBuf>,
+}
+
+impl HeaderArgs {
+    fn path(&self) -> PathBuf {
+        match (&self.header, &self.disk) {
+            (Some(header), _) => header.clone(),
+            (None, Some(disk)) => beside(disk),
+            (None, None) => PathBuf::new(),
+        }
+    }
+}
+
+/// Options of `key add`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLES
+  medley disk key add office.vhd
+  medley disk key add office.vhd --passphrase-file old.txt --new-passphrase-file new.txt")]
+pub struct Add {
+    #[command(flatten)]
+    header: HeaderArgs,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    #[command(flatten)]
+    new_passphrase: NewPassphraseArgs,
+    #[command(flatten)]
+    kdf: KdfArgs,
+}
+
+/// Options of `key remove`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The last passphrase stays: without it the disk's content would be lost for ever.
+
+EXAMPLES
+  By the passphrase itself:
+    medley disk key remove office.vhd
+  By the number of its slot, when it was forgotten; asks for one of the others:
+    medley disk key remove office.vhd --slot 1")]
+pub struct Remove {
+    #[command(flatten)]
+    header: HeaderArgs,
+    /// Remove the key slot with this number; the passphrase is then that of another slot
+    #[arg(long, value_name = "N")]
+    slot: Option<SlotId>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+/// Options of `key change`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLES
+  medley disk key change office.vhd
+  medley disk key change --header /media/key/office.luks")]
+pub struct Change {
+    #[command(flatten)]
+    header: HeaderArgs,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    #[command(flatten)]
+    new_passphrase: NewPassphraseArgs,
+    #[command(flatten)]
+    kdf: KdfArgs,
+}
+
+/// Options of `key list`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLES
+  medley disk key list office.vhd
+  medley disk key list office.vhd --json | jq '.slots | length'")]
+pub struct List {
+    #[command(flatten)]
+    header: HeaderArgs,
+}
+
+/// Options of `key export-luks1`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The twin opens the same disk and does not follow later changes of passphrases: remove the file when it is
+no longer needed.
+
+EXAMPLES
+  medley disk key export-luks1 office.vhd
+  medley disk key export-luks1 office.vhd --output /run/user/1000/office.luks1")]
+pub struct ExportLuks1 {
+    #[command(flatten)]
+    header: HeaderArgs,
+    /// The new header's file; must not exist [default: the header's path with a 1 behind it]
+    #[arg(long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Rounds of PBKDF2 between the passphrase and the key
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    iterations: u32,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    /// Where it differs from the passphrase of the disk.
+    #[command(flatten)]
+    new_passphrase: NewPassphraseArgs,
+}
+
+#[derive(Serialize)]
+struct Changed {
+    verb: &'static str,
+    header: PathBuf,
+    slot: SlotId,
+    kdf: Option<String>,
+}
+
+impl Report for Changed {
+    fn human(&self) -> String {
+        let mut fields = Fields::default();
+        fields.row(
+            self.verb,
+            format!("key slot {} of {}", self.slot, self.header.display()),
+        );
+        if let Some(kdf) = &self.kdf {
+            fields.row("through", kdf);
+        }
+        fields.to_string()
+    }
+}
+
+impl Report for HeaderInfo {
+    fn human(&self) -> String {
+        let mut fields = Fields::default();
+        self.rows(&mut fields);
+        fields.to_string()
+    }
+}
+
+#[derive(Serialize)]
+struct Exported {
+    header: PathBuf,
+    twin: PathBuf,
+}
+
+impl Report for Exported {
+    fn human(&self) -> String {
+        format!(
+            "exported  {} to {}, LUKS1\n",
+            self.header.display(),
+            self.twin.display()
+        )
+    }
+}
+
+/// Runs it.
+pub fn run(verb: Key, ui: Ui) -> Result<()> {
+    secrets::guard();
+    match verb {
+        Key::Add(args) => add(args, ui),
+        Key::Remove(args) => remove(args, ui),
+        Key::Change(args) => change(args, ui),
+        Key::List(args) => {
+            ui.show(&HeaderInfo::read(&args.header.path())?);
+            Ok(())
+        }
+        Key::ExportLuks1(args) => export(args, ui),
+    }
+}
+
+/// Says now what is wrong with a header, not after passphrases were typed.
+fn judged(path: PathBuf) -> Result<PathBuf> {
+    KeyFile::open(&path)?;
+    Ok(path)
+}
+
+fn add(args: Add, ui: Ui) -> Result<()> {
+    let header = judged(args.header.path())?;
+    let kdf = args.kdf.kdf()?;
+    let passphrase = args.passphrase.read(&header)?;
+    let new = args.new_passphrase.read(&header)?;
+    let slot = progress::busy(ui, "adding the key", || {
+        KeyFile::edit(&header, |luks| {
+            let key = luks.unlock(&passphrase)?;
+            luks.add_key(&key, &new, &kdf)
+        })
+    })?;
+    ui.done(&Changed {
+        verb: "added",
+        header,
+        slot,
+        kdf: Some(kdf_words(&kdf)),
+    });
+    Ok(())
+}
+
+fn remove(args: Remove, ui: Ui) -> Result<()> {
+    let header = judged(args.header.path())?;
+    let passphrase = args.passphrase.read(&header)?;
+    let slot = match args.slot {
+        None => progress::busy(ui, "removing the key", || {
+            KeyFile::edit(&header, |luks| luks.remove_key(&passphrase))
+        })?,
+        Some(slot) => {
+            // Whoever removes a slot without knowing its passphrase shall know another.
+            let opened = progress::busy(ui, "unlocking", || another(&header, slot, &passphrase))?;
+            tracing::debug!(slot, opened, "removing a slot");
+            KeyFile::edit(&header, |luks| luks.remove_slot(slot, false))?;
+            slot
+        }
+    };
+    ui.done(&Changed {
+        verb: "removed",
+        header,
+        slot,
+        kdf: None,
+    });
+    Ok(())
+}
+
+/// The slot that `passphrase` opens, which must not be `slot`.
+fn another(header: &Path, slot: SlotId, passphrase: &[u8]) -> Result<SlotId> {
+    let file = KeyFile::open(header)?;
+    let named = |error| {
+        Failure::new(
+            Failure::kind(&error),
+            format!("{}: {error}", header.display()),
+        )
+    };
+    if !file.header().slots().iter().any(|info| info.id == slot) {
+        return Err(Failure::new(
+            Kind::Key,
+            format!("{}: there is no key slot {slot}", header.display()),
+        ));
+    }
+    let opened = file
+        .header()
+        .unlock_slot(passphrase)
+        .map_err(|e| named(e.into()))?
+        .0;
+    if opened == slot {
+        let what = format!(
+            "{}: this passphrase is the one of slot {slot}",
+            header.display()
+        );
+        return Err(
+            Failure::usage(what).remedy("give the passphrase of another slot, or leave --slot out")
+        );
+    }
+    Ok(opened)
+}
+
+fn change(args: Change, ui: Ui) -> Result<()> {
+    let header = judged(args.header.path())?;
+    let kdf = args.kdf.kdf()?;
+    let old = args.passphrase.read(&header)?;
+    let new = args.new_passphrase.read(&header)?;
+    let slot = progress::busy(ui, "changing the key", || {
+        KeyFile::edit(&header, |luks| luks.change_key(&old, &new, &kdf))
+    })?;
+    ui.done(&Changed {
+        verb: "changed",
+        header,
+        slot,
+        kdf: Some(kdf_words(&kdf)),
+    });
+    Ok(())
+}
+
+fn export(args: ExportLuks1, ui: Ui) -> Result<()> {
+    let header = judged(args.header.path())?;
+    let twin = args.output.unwrap_or_else(|| {
+        let mut name = header.as_os_str().to_owned();
+        name.push("1");
+        name.into()
+    });
+    must_be_new(&twin)?;
+    let file = KeyFile::open(&header)?;
+    let passphrase = args.passphrase.read(&header)?;
+    let new = match args.new_passphrase.given() {
+        true => args.new_passphrase.read(&twin)?,
+        false => passphrase.clone(),
+    };
+    let bytes = progress::busy(ui, "exporting the key", || -> Result<_> {
+        let key = file.volume_key(&passphrase)?;
+        Ok(Luks1::export(&key, &new, args.iterations)?)
+    })?;
+    let draft = Draft::new(&twin)?;
+    draft.store()?.write_at(0, &bytes)?;
+    draft.publish()?;
+    ui.done(&Exported { header, twin });
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! `medley disk mount`: a disk as files.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use vdisk::image::{Mode, OpenedImage};
+use vdisk::vhd::{DiskType, Footer};
+use vdisk_frontends::fuse::{FuseMount, FuseOptions, Unmounted};
+
+use crate::args::{DiskArgs, ModeArgs, mode_name};
+use crate::exit::{Failure, Kind, Result};
+use crate::output::{Fields, Report, Ui};
+use crate::{background, signals, size};
+
+/// Options of `mount`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Read-only unless --revertible or --keep is given. The directory then holds disk.raw (the decrypted disk),
+disk.vhd (the same as a fixed VHD) and status.json. End it with `medley disk unmount DIR`.
+
+EXAMPLES
+  medley disk mount office.vhd /mnt/office
+  losetup --find --show --partscan --read-only /mnt/office/disk.raw
+  medley disk unmount /mnt/office
+  Let tools write and forget it all afterwards:
+    medley disk mount office.vhd /mnt/office --revertible")]
+pub struct Mount {
+    #[command(flatten)]
+    disk: DiskArgs,
+    /// An empty directory
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    #[command(flatten)]
+    mode: ModeArgs,
+    /// Stay in the foreground; Ctrl-C unmounts
+    #[arg(long)]
+    foreground: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Mounted {
+    mountpoint: PathBuf,
+    raw: PathBuf,
+    vhd: PathBuf,
+    status: PathBuf,
+    disk: PathBuf,
+    size: u64,
+    mode: String,
+    encrypted: bool,
+    pid: u32,
+}
+
+impl Report for Mounted {
+    fn human(&self) -> String {
+        let encrypted = if self.encrypted { ", encrypted" } else { "" };
+        let mut fields = Fields::default();
+        fields.row(
+            "mounted",
+            format!("{} ({}{encrypted})", self.disk.display(), self.mode),
+        );
+        fields.row(
+            "disk",
+            format!("{}, {}", self.raw.display(), size::human(self.size)),
+        );
+        fields.row("as VHD", self.vhd.display().to_string());
+        fields.to_string()
+    }
+}
+
+/// Runs it.
+pub fn run(args: Mount, ui: Ui, detached: bool) -> Result<()> {
+    let found = args.disk.find()?;
+    if !args.foreground && !detached {
+        let passphrase = args.disk.passphrase(&found)?;
+        let mut child: Vec<std::ffi::OsString> = vec!["disk".into(), "mount".into()];
+        child.extend(args.disk.to_args(passphrase.is_some()));
+        child.extend(args.mode.to_args());
+        child.extend(["--".into(), args.disk.disk.into(), args.dir.into()]);
+        ui.done(&background::start::<Mounted>(child, passphrase.as_ref())?);
+        return Ok(());
+    }
+    let key = args.disk.unlock(ui, &found)?;
+    let watch = signals::Watch::start()?;
+    let lock = lock(&args.dir)?;
+    let mode = args.mode.mode();
+    let opened = args.disk.open(ui, mode.clone(), key.as_ref())?;
+    let mut options = FuseOptions::new(footer(&opened));
+    options.read_only = mode == Mode::ReadOnly;
+    let size = opened.disk.size();
+    let mount = FuseMount::mount(&args.dir, opened.disk, options)?;
+    let report = Mounted {
+        mountpoint: mount.path().to_owned(),
+        raw: mount.raw(),
+        vhd: mount.vhd(),
+        status: mount.path().join("status.json"),
+        disk: args.disk.disk,
+        size,
+        mode: mode_name(&mode).into(),
+        encrypted: key.is_some(),
+        pid: std::process::id(),
+    };
+    drop(key);
+    background::ready(ui, detached, &report)?;
+    let result = serve(&mount, &watch);
+    // Only now may whoever unmounts go on.
+    drop((mount, lock));
+    result
+}
+
+/// Until somebody unmounts or a signal asks to.
+fn serve(mount: &FuseMount, watch: &signals::Watch) -> Result<()> {
+    std::thread::scope(|scope| {
+        let ended = scope.spawn(|| {
+            let result = mount.wait();
+            let _ = watch.ringer().write_all(&[0]);
+            result
+        });
+        watch.wait();
+        let unmounted = mount.unmount();
+        if let Ok(Unmounted::Lingering) = unmounted {
+            // The thread above would wait for as long as somebody keeps a file open.
+            tracing::error!("files are still open; what they write from now on is lost");
+            std::process::exit(Kind::Busy.code().into());
+        }
+        let ended = ended.join().unwrap_or(Ok(()));
+        unmounted.map(drop).and(ended).map_err(Failure::from)
+    })
+}
+
+/// Marks the directory under the mount as served: the kernel keeps this lock for as long as the process
+/// lives, so `unmount` knows when everything is flushed.
+fn lock(dir: &Path) -> Result<Option<Flock<File>>> {
+    // What is wrong with the directory, mounting tells better.
+    let Ok(file) = File::open(dir) else {
+        return Ok(None);
+    };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(Failure::new(
+            Kind::Busy,
+            format!("{}: another mount is just ending here", dir.display()),
+        )
+        .remedy("try again in a moment")),
+        // A file system without locks: unmount cannot wait, all else works.
+        Err(_) => Ok(None),
+    }
+}
+
+/// The footer of the disk as a fixed VHD: its own, where it has one.
+fn footer(opened: &OpenedImage) -> [u8; 512] {
+    let size = opened.disk.size();
+    let new = Footer::new(DiskType::Fixed, size);
+    let footer = match &opened.footer {
+        Some(own) => Footer {
+            disk_type: DiskType::Fixed,
+            luks: None,
+            ..own.clone()
+        },
+        None => new,
+    };
+    footer.to_bytes()
+}

@@ -1,0 +1,107 @@
+//! `medley disk serve`: a disk over NBD.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use vdisk::image::Mode;
+use vdisk_frontends::nbd::{NbdOptions, NbdServer};
+
+use crate::args::{DiskArgs, ModeArgs, mode_name};
+use crate::exit::Result;
+use crate::output::{Report, Ui};
+use crate::{background, signals};
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Read-only unless --revertible or --keep is given. Runs until Ctrl-C or SIGTERM, then flushes the disk,
+removes the socket and exits with 0.
+
+EXAMPLES
+  medley disk serve office.vhd --nbd /run/user/1000/office.sock
+  nbdinfo 'nbd+unix:///?socket=/run/user/1000/office.sock'
+  qemu-img convert 'nbd+unix:///?socket=/run/user/1000/office.sock' office.qcow2")]
+pub struct Serve {
+    #[command(flatten)]
+    disk: DiskArgs,
+    /// The Unix socket to serve on; others than this user cannot connect
+    #[arg(long, value_name = "SOCKET")]
+    nbd: PathBuf,
+    /// Name of the export; clients may also ask for the nameless default
+    #[arg(long, value_name = "NAME", default_value = "")]
+    export: String,
+    #[command(flatten)]
+    mode: ModeArgs,
+    /// Go to the background once clients can connect
+    #[arg(long)]
+    daemon: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Served {
+    uri: String,
+    socket: PathBuf,
+    disk: PathBuf,
+    size: u64,
+    mode: String,
+    encrypted: bool,
+    pid: u32,
+}
+
+impl Report for Served {
+    fn human(&self) -> String {
+        let encrypted = if self.encrypted { ", encrypted" } else { "" };
+        format!(
+            "serving {} ({}{encrypted}) at {}\n",
+            self.disk.display(),
+            self.mode,
+            self.uri
+        )
+    }
+}
+
+/// Runs it.
+pub fn run(args: Serve, ui: Ui, detached: bool) -> Result<()> {
+    let found = args.disk.find()?;
+    if args.daemon && !detached {
+        let passphrase = args.disk.passphrase(&found)?;
+        let mut child: Vec<std::ffi::OsString> =
+            vec!["disk".into(), "serve".into(), "--daemon".into()];
+        child.extend(args.disk.to_args(passphrase.is_some()));
+        child.extend(args.mode.to_args());
+        child.extend([
+            "--nbd".into(),
+            args.nbd.into(),
+            "--export".into(),
+            args.export.into(),
+        ]);
+        child.extend(["--".into(), args.disk.disk.into()]);
+        ui.done(&background::start::<Served>(child, passphrase.as_ref())?);
+        return Ok(());
+    }
+    let key = args.disk.unlock(ui, &found)?;
+    let watch = signals::Watch::start()?;
+    let mode = args.mode.mode();
+    let opened = args.disk.open(ui, mode.clone(), key.as_ref())?;
+    let options = NbdOptions {
+        export_name: args.export,
+        read_only: mode == Mode::ReadOnly,
+        ..NbdOptions::default()
+    };
+    let size = opened.disk.size();
+    let server = NbdServer::bind(&args.nbd, opened.disk, options)?;
+    let report = Served {
+        uri: server.uri(),
+        socket: server.path().to_owned(),
+        disk: args.disk.disk,
+        size,
+        mode: mode_name(&mode).into(),
+        encrypted: key.is_some(),
+        pid: std::process::id(),
+    };
+    drop(key);
+    background::ready(ui, detached, &report)?;
+    watch.wait();
+    Ok(server.shutdown()?)
+}
