@@ -333,6 +333,7 @@ fn fio_verifies() {
         let more = [
             "--verify=crc32c",
             "--do_verify=1",
+            "--verify_state_save=0",
             "--size=16m",
             "--blockalign=512",
         ];
