@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Seek};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -44,8 +45,8 @@ pub fn command<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>
     command
 }
 
-/// Waits for a child; on an interrupt ends it first, by its own pid.
-pub fn wait(child: &mut Child) -> Result<ExitStatus> {
+/// Waits for a child; on an interrupt ends `target` first: the child's pid, or, negative, its group.
+fn wait(child: &mut Child, target: Pid) -> Result<ExitStatus> {
     let mut pause = Duration::from_millis(1);
     let mut asked = false;
     loop {
@@ -58,7 +59,7 @@ pub fn wait(child: &mut Child) -> Result<ExitStatus> {
         if interrupted() && !asked {
             asked = true;
             // It may have just ended by itself, which is as good.
-            let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+            let _ = kill(target, Signal::SIGTERM);
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
@@ -67,8 +68,10 @@ pub fn wait(child: &mut Child) -> Result<ExitStatus> {
 
 /// Runs a program that talks to the person directly; its exit status is the answer.
 pub fn attached(command: &mut Command) -> Result<ExitStatus> {
+    // In our own group, so that a person's Ctrl-C reaches it as well.
     let mut child = spawn(command)?;
-    wait(&mut child)
+    let pid = Pid::from_raw(child.id().cast_signed());
+    wait(&mut child, pid)
 }
 
 /// Runs a program silently. On failure the error carries the end of what it printed.
@@ -141,8 +144,10 @@ fn collect(command: &mut Command) -> Result<(ExitStatus, String, String)> {
     let mut out = tempfile::tempfile().context("cannot make a temporary file")?;
     let mut err = tempfile::tempfile().context("cannot make a temporary file")?;
     command.stdout(out.try_clone()?).stderr(err.try_clone()?);
-    let mut child = spawn(command)?;
-    let status = wait(&mut child)?;
+    // In a group of its own: what it starts in turn (mmdebstrap its apt) has to end with it.
+    let mut child = spawn(command.process_group(0))?;
+    let group = Pid::from_raw(-child.id().cast_signed());
+    let status = wait(&mut child, group)?;
     let mut text = [Vec::new(), Vec::new()];
     for (file, text) in [&mut out, &mut err].into_iter().zip(&mut text) {
         file.rewind()?;
