@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::image::{self, Boot, MIB};
+use super::image::{self, Boot, MIB, Owners};
 use super::tree::Tree;
 use super::{Built, MEDLEY_SH, Recipe};
 use crate::progress::step;
@@ -218,7 +218,7 @@ impl Recipe for Debian {
         step("make the root file system", || {
             let script = scratch.join("unpack.sh");
             std::fs::write(&script, UNPACK)?;
-            let mut unpack = image::as_root("sh");
+            let mut unpack = image::as_root("sh", Owners::Any);
             unpack.arg(&script).arg(&archive).arg(scratch).arg("mke2fs");
             unpack
                 .args(image::mke2fs_args(&root, Self::VIRTUAL_SIZE)?)

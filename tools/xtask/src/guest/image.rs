@@ -54,7 +54,7 @@ pub struct Boot<'a> {
 /// `image`. When we are not root, `tree`'s owner becomes root inside.
 pub fn root_file_system(tree: &Path, image: &Path, disk_size: u64) -> Result<()> {
     run::quiet(
-        as_root("mke2fs")
+        as_root("mke2fs", Owners::Root)
             .args(mke2fs_args(image, disk_size)?)
             .arg("-d")
             .arg(tree),
@@ -72,14 +72,26 @@ pub fn mke2fs_args(image: &Path, disk_size: u64) -> Result<Vec<String>> {
     Ok(args)
 }
 
-/// `program` as root, or, for an ordinary user, as root of a user namespace, where all owners that
-/// a package may have exist.
-pub fn as_root(program: &str) -> Command {
+/// Who owns the files that a program handles as root.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// Root alone.
+    Root,
+    /// Whoever a package has. Asks that an ordinary user has subordinate ids (`/etc/subuid`).
+    Any,
+}
+
+/// `program` as root, or, for an ordinary user, as root of a user namespace with those owners.
+pub fn as_root(program: &str, owners: Owners) -> Command {
     if nix::unistd::geteuid().is_root() {
-        run::command(program, [""; 0])
-    } else {
-        run::command("unshare", ["--map-root-user", "--map-auto", program])
+        return run::command(program, [""; 0]);
     }
+    let mut unshare = run::command("unshare", ["--map-root-user"]);
+    if owners == Owners::Any {
+        unshare.arg("--map-auto");
+    }
+    unshare.arg(program);
+    unshare
 }
 
 /// Puts a bootable disk together: `root` is a file made by [`root_file_system`].
