@@ -1,0 +1,269 @@
+//! What the end-to-end tests share: the built `medley`, the guests, and a look at what is left behind.
+#![forbid(unsafe_code)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What a guest says when it takes commands.
+pub const READY: &str = "MEDLEY-GUEST-READY";
+
+/// A path the test runner must have set.
+fn path_from(variable: &str) -> Result<PathBuf> {
+    let value = std::env::var_os(variable).with_context(|| {
+        format!("{variable} is not set: run these tests with `cargo xtask test --only guests`")
+    })?;
+    Ok(value.into())
+}
+
+/// An encrypted disk made from a guest, in a folder of its own with everything that belongs to it.
+pub struct Workspace {
+    dir: TempDir,
+    medley: PathBuf,
+}
+
+impl Workspace {
+    /// Encrypts the guest that `variable` names.
+    pub fn new(variable: &str) -> Result<Self> {
+        let (guest, medley) = (path_from(variable)?, path_from("MEDLEY_BIN")?);
+        let this = Self {
+            dir: tempfile::tempdir()?,
+            medley,
+        };
+        std::fs::create_dir(this.path("tmp"))?;
+        std::fs::write(this.path("passphrase"), "correct horse battery staple")?;
+        let mut encrypt =
+            this.medley(&["disk", "encrypt", "--kdf-memory", "64M", "--kdf-time", "4"]);
+        encrypt
+            .arg(guest)
+            .arg(this.disk())
+            .arg("--new-passphrase-file")
+            .arg(this.path("passphrase"));
+        run(&mut encrypt)?;
+        Ok(this)
+    }
+
+    /// A file in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The encrypted disk.
+    pub fn disk(&self) -> PathBuf {
+        self.path("office.vhd")
+    }
+
+    /// `medley` with its temporary files in our folder, so that we see what it leaves.
+    pub fn medley(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.medley);
+        command.args(args).stdin(Stdio::null());
+        command
+            .env("TMPDIR", self.path("tmp"))
+            .env_remove("XDG_RUNTIME_DIR");
+        command
+    }
+
+    /// `medley <verb…> <disk>` with the right passphrase.
+    pub fn on_disk(&self, args: &[&str]) -> Command {
+        let mut command = self.medley(args);
+        command
+            .arg(self.disk())
+            .arg("--passphrase-file")
+            .arg(self.path("passphrase"));
+        command
+    }
+
+    /// A session whose console a script drives.
+    pub fn boot(&self, mode: &str, steps: &[String]) -> Result<Command> {
+        let script = self.path("script");
+        std::fs::write(
+            &script,
+            format!("timeout 300\nwait {READY}\n{}\n", steps.join("\n")),
+        )?;
+        let mut command = self.on_disk(&["boot", mode, "--memory", "192", "--ready-marker", READY]);
+        command.args(["--timeout", "420", "--script"]).arg(script);
+        Ok(command)
+    }
+
+    /// A session from power-on to power-off; what the guest's commands printed, and the report.
+    pub fn session(&self, mode: &str, commands: &[&str]) -> Result<(String, Value)> {
+        let mut boot = self.boot(mode, &typed(commands))?;
+        let (report, console) = run(boot.arg("--json"))?;
+        let report = serde_json::from_str(&report).with_context(|| format!("no JSON: {report}"))?;
+        Ok((console, report))
+    }
+
+    /// Fails if anything of a session that ended is still there: files, sockets, mounts.
+    pub fn assert_nothing_left(&self) -> Result<()> {
+        let left: Vec<_> = std::fs::read_dir(self.path("tmp"))?
+            .flatten()
+            .map(|e| e.path())
+            .collect();
+        ensure!(left.is_empty(), "left behind: {left:?}");
+        let mounts = std::fs::read_to_string("/proc/mounts")?;
+        let ours = self.dir.path().display().to_string();
+        ensure!(!mounts.contains(&ours), "still mounted:\n{mounts}");
+        Ok(())
+    }
+}
+
+/// Script steps that run commands in the guest, one after the other.
+pub fn typed(commands: &[&str]) -> Vec<String> {
+    let step = |(i, command): (usize, &&str)| {
+        [
+            format!("send c{i} {command}"),
+            format!("wait MEDLEY-END c{i}"),
+        ]
+    };
+    commands.iter().enumerate().flat_map(step).collect()
+}
+
+/// Runs a program to its end; both streams, or an error with them.
+pub fn run(command: &mut Command) -> Result<(String, String)> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}\n{stdout}\n{stderr}",
+        output.status
+    );
+    Ok((stdout, stderr))
+}
+
+/// A `medley` in the background whose output can be waited for. Dropping it kills it.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    seen: String,
+}
+
+impl Running {
+    /// Starts it.
+    pub fn start(mut command: Command) -> Result<Self> {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let (sender, lines) = channel();
+        let streams: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|s| Box::new(s) as _),
+            child.stderr.take().map(|s| Box::new(s) as _),
+        ];
+        for stream in streams.into_iter().flatten() {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream);
+                let mut line = Vec::new();
+                while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                    if sender
+                        .send(String::from_utf8_lossy(&line).into_owned())
+                        .is_err()
+                    {
+                        break;
+                    }
+                    line.clear();
+                }
+            });
+        }
+        Ok(Self {
+            child,
+            lines,
+            seen: String::new(),
+        })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// Waits until it has said `text`.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
+        let end = Instant::now() + limit;
+        while !self.seen.contains(text) {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.seen.push_str(&line),
+                Err(e) => bail!("{text:?} did not come ({e}); it said:\n{}", self.seen),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(self.pid(), signal).context("cannot signal medley")
+    }
+
+    /// Waits for its end; its status and everything it said.
+    pub fn wait(&mut self, limit: Duration) -> Result<(ExitStatus, String)> {
+        let end = Instant::now() + limit;
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            ensure!(
+                Instant::now() < end,
+                "medley did not end; it said:\n{}",
+                self.seen
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(2)) {
+            self.seen.push_str(&line);
+        }
+        Ok((status, self.seen.clone()))
+    }
+
+    /// The QEMU it started.
+    pub fn qemu(&self) -> Result<Pid> {
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<i32>().ok())
+            else {
+                continue;
+            };
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let parent = stat
+                .rsplit(')')
+                .next()
+                .and_then(|rest| rest.split_whitespace().nth(1)?.parse::<i32>().ok());
+            if stat.contains("(qemu-system") && parent == Some(self.pid().as_raw()) {
+                return Ok(Pid::from_raw(pid));
+            }
+        }
+        bail!("medley has no QEMU; it said:\n{}", self.seen)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether a process ends within `limit`.
+pub fn ends(pid: Pid, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    while Path::new(&format!("/proc/{pid}")).exists() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
+}
