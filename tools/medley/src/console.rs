@@ -39,6 +39,13 @@ pub enum Sink {
 }
 
 impl Sink {
+    /// Ends the line that the guest left open, so that ours begins on its own.
+    fn finish(&mut self, last: u8) {
+        if last != b'\n' && !matches!(self, Self::File(_)) {
+            let _ = self.write(b"\r\n");
+        }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Stdout => io::stdout()
@@ -128,10 +135,13 @@ impl Console<'_> {
             marker,
             ready: None,
             halted: None,
+            last: b'\n',
             input_open: true,
             console: self,
         };
-        let exit = run.until_end()?;
+        let exit = run.until_end();
+        run.console.sink.finish(run.last);
+        let exit = exit?;
         let total = began.elapsed();
         let Run {
             ending,
@@ -201,6 +211,8 @@ struct Run<'a> {
     ready: Option<Duration>,
     /// Since the disk halted the machine: when to let it run again.
     halted: Option<Instant>,
+    /// The last byte the guest said.
+    last: u8,
 }
 
 impl Run<'_> {
@@ -280,6 +292,7 @@ impl Run<'_> {
                 // The guest goes on, whoever listens.
                 tracing::debug!(%error, "the guest's words cannot be written");
             }
+            self.last = bytes.last().copied().unwrap_or(self.last);
             if self.ready.is_none()
                 && self
                     .marker

@@ -42,9 +42,9 @@ impl Ui {
         }
     }
 
-    /// A remark beside the result.
+    /// A remark beside the result. Programs find it in the result.
     pub fn note(&self, text: impl std::fmt::Display) {
-        if !self.quiet {
+        if !self.quiet && !self.json {
             let _ = writeln!(io::stderr(), "{text}");
         }
     }

@@ -30,7 +30,7 @@ use crate::{progress, signals};
 #[command(after_help = "\
 The guest's boot loader starts from the disk; its serial console is on this terminal. Ctrl-] asks the guest
 to shut down, a second time ends it at once; SIGINT and SIGTERM do the same. When the guest powers itself
-off, the exit code is 0.
+off, the exit code is 0. With --json the console is on standard error and the report on standard output.
 
 A script (--script) speaks to the console, one step on each line, # for remarks:
   wait TEXT        until the guest says TEXT, behind the last TEXT that was waited for

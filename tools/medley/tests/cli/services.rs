@@ -1,0 +1,165 @@
+//! Servers and mounts: ready when they say so, gone when they end.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::common::*;
+
+/// Starts something that stays, and its first line.
+fn start(folder: &Folder, args: &str) -> (Running, String) {
+    let mut child = Running(folder.command(args).stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(child.0.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    (child, line)
+}
+
+#[test]
+fn a_server_serves_and_leaves_nothing() {
+    let folder = Folder::new();
+    folder.encrypted("a.vhd");
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (mut server, line) = start(&folder, "disk serve a.vhd --nbd sock --passphrase-file pw");
+        assert!(
+            line.contains("nbd+unix:///?socket=/") && line.contains("read-only, encrypted"),
+            "{line}"
+        );
+        let mut greeting = [0; 8];
+        UnixStream::connect(folder.path("sock"))
+            .unwrap()
+            .read_exact(&mut greeting)
+            .unwrap();
+        assert_eq!(&greeting, b"NBDMAGIC");
+        server.signal(signal);
+        assert_eq!(server.code(), 0);
+        assert!(!folder.has("sock") && folder.is_tidy());
+    }
+}
+
+#[test]
+fn the_second_who_opens_is_told() {
+    let folder = Folder::new();
+    folder.encrypted("a.vhd");
+    let (mut server, _) = start(
+        &folder,
+        "disk serve a.vhd --nbd sock --keep --passphrase-file pw",
+    );
+    let error = folder.fails(6, "disk decrypt a.vhd b.raw --passphrase-file pw");
+    assert!(
+        error.contains("a.vhd") && error.contains("another process"),
+        "{error}"
+    );
+    folder.fails(6, "disk check a.vhd");
+    std::fs::create_dir(folder.path("m")).unwrap();
+    folder.fails(6, "disk mount a.vhd m --passphrase-file pw");
+    folder.ok("disk info a.vhd");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.code(), 0);
+    folder.ok("disk decrypt a.vhd b.raw --passphrase-file pw");
+}
+
+#[test]
+fn a_server_in_the_background() {
+    let folder = Folder::new();
+    folder.encrypted("a.vhd");
+    let served = folder
+        .json("disk serve a.vhd --nbd sock --daemon --export x --revertible --passphrase-file pw");
+    let pid = served["pid"].as_u64().unwrap();
+    assert!(UnixStream::connect(folder.path("sock")).is_ok());
+    folder.fails(
+        6,
+        "disk serve a.vhd --nbd sock --daemon --passphrase-file pw",
+    );
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), Signal::SIGTERM).unwrap();
+    until("the server's end", || !alive(pid));
+    assert!(!folder.has("sock"));
+}
+
+#[test]
+fn a_mount_shows_the_disk_until_it_is_unmounted() {
+    let folder = Folder::new();
+    folder.encrypted("a.vhd");
+    let before = folder.read("a.vhd");
+    let dir = folder.path("m");
+    std::fs::create_dir(&dir).unwrap();
+    let mounted = folder.json("disk mount a.vhd m --passphrase-file pw");
+    assert_eq!(mounted["mode"], "read-only");
+    assert!(folder.read("m/disk.raw") == plain(4 << 20));
+    assert!(folder.read("m/disk.vhd")[..4 << 20] == plain(4 << 20)[..]);
+    let status: Value = serde_json::from_slice(&folder.read("m/status.json")).unwrap();
+    assert_eq!(status["read_only"], true);
+    folder.fails(6, "disk mount a.vhd m --passphrase-file pw");
+    folder.ok("disk unmount m");
+    assert!(!is_mounted(&dir) && !alive(mounted["pid"].as_u64().unwrap()));
+    folder.fails(1, "disk unmount m");
+    assert!(folder.read("a.vhd") == before && folder.is_tidy());
+}
+
+#[test]
+fn what_is_written_is_kept_or_forgotten_as_asked() {
+    use std::os::unix::fs::FileExt;
+    let folder = Folder::new();
+    folder.encrypted("a.vhd");
+    std::fs::create_dir(folder.path("m")).unwrap();
+    let write = |mode: &str| {
+        folder.ok(&format!("disk mount a.vhd m {mode} --passphrase-file pw"));
+        let file = std::fs::File::options()
+            .write(true)
+            .open(folder.path("m/disk.raw"))
+            .unwrap();
+        file.write_all_at(b"written", 1000).unwrap();
+        drop(file);
+        folder.ok("disk unmount m");
+        folder.ok("disk decrypt a.vhd b.raw --format raw --passphrase-file pw");
+        let bytes = folder.read("b.raw");
+        std::fs::remove_file(folder.path("b.raw")).unwrap();
+        bytes[1000..1007] == *b"written"
+    };
+    assert!(!write("--revertible"));
+    assert!(write("--keep"));
+    assert!(folder.is_tidy());
+}
+
+#[test]
+fn a_signal_unmounts() {
+    let folder = Folder::new();
+    folder.encrypted("a.vhd");
+    let dir = folder.path("m");
+    std::fs::create_dir(&dir).unwrap();
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (mut mount, line) = start(
+            &folder,
+            "disk mount a.vhd m --foreground --passphrase-file pw",
+        );
+        assert!(line.contains("a.vhd") && is_mounted(&dir), "{line}");
+        mount.signal(signal);
+        assert_eq!(mount.code(), 0);
+        assert!(!is_mounted(&dir));
+    }
+}
+
+#[test]
+fn failures_in_the_background_are_told_in_the_foreground() {
+    let folder = Folder::new();
+    folder.encrypted("a.vhd");
+    folder.write("wrong", b"not it");
+    std::fs::create_dir(folder.path("m")).unwrap();
+    let error = folder.fails(4, "disk mount a.vhd m --passphrase-file wrong");
+    assert!(error.contains("a.vhd.luks"), "{error}");
+    let error = folder.fails(2, "disk mount a.vhd nowhere --passphrase-file pw");
+    assert!(error.contains("nowhere"), "{error}");
+    folder.fails(2, "disk mount a.vhd . --passphrase-file pw");
+    assert!(!is_mounted(&folder.path("m")));
+}
+
+#[test]
+fn an_unmount_does_not_touch_what_is_not_ours() {
+    let folder = Folder::new();
+    let error = folder.fails(2, "disk unmount /proc");
+    assert!(error.contains("proc"), "{error}");
+}
