@@ -70,8 +70,9 @@ struct Machine {
 
 impl Machine {
     fn start(guest: &Description) -> Result<Self> {
+        // What the guest writes goes into a temporary file of QEMU's.
         let disk = format!(
-            "driver=vpc,node-name=disk,read-only=off,file.driver=file,file.filename={}",
+            "if=virtio,format=vpc,snapshot=on,file={}",
             guest.vhd.display().to_string().replace(',', ",,")
         );
         let memory = guest.memory_mib.to_string();
@@ -91,11 +92,8 @@ impl Machine {
             "-no-reboot",
             "-serial",
             "stdio",
-            "-snapshot",
-            "-blockdev",
+            "-drive",
             &disk,
-            "-device",
-            "virtio-blk-pci,drive=disk",
         ];
         let mut qemu = run::command("qemu-system-x86_64", args)
             .stdin(Stdio::piped())

@@ -65,6 +65,8 @@ const SERVICE: &str = include_str!("../../guest/debian/medley-sh.service");
 const WIRED: &str = include_str!("../../guest/debian/wired.network");
 /// The network is a third of the boot's work under emulation, and nobody waits for it.
 const NETWORK_LATER: &str = "[Unit]\nAfter=medley-sh.service\n";
+/// A unit that is told to stop in the middle of its start may take the whole default of 90 s.
+const STOP_SOON: &str = "[Manager]\nDefaultTimeoutStopSec=10s\n";
 const FSTAB: &str = "LABEL=medley-root / ext4 noatime,errors=remount-ro 0 1\n\
                      LABEL=MEDLEYBOOT /boot/syslinux vfat noauto 0 0\n";
 
@@ -100,6 +102,7 @@ impl Debian {
         // QEMU's user network answers names here.
         tree.file("/etc/resolv.conf", 0o644, "nameserver 10.0.2.3\n")?;
         tree.file("/etc/systemd/network/20-wired.network", 0o644, WIRED)?;
+        tree.file("/etc/systemd/system.conf.d/medley.conf", 0o644, STOP_SOON)?;
         let late = "/etc/systemd/system/systemd-networkd.service.d/medley.conf";
         tree.file(late, 0o644, NETWORK_LATER)?;
         tree.file("/usr/local/sbin/medley-sh", 0o755, MEDLEY_SH)?;
