@@ -22,6 +22,8 @@
 mod error;
 mod kernel;
 mod key;
+#[allow(unsafe_code)]
+mod locked;
 mod portable;
 mod selftest;
 #[allow(unsafe_code)]

@@ -7,6 +7,7 @@ use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes256, Aes256Enc, Block};
 use zeroize::Zeroize;
 
+use crate::locked::Locked;
 use crate::xts::SectorCipher;
 use crate::{DataUnit, XtsKey};
 
@@ -17,15 +18,15 @@ const RUN: usize = DataUnit::B4096.bytes() / 16;
 
 /// Both key schedules; the `aes` crate wipes them on drop.
 pub(crate) struct Portable {
-    data: Aes256,
-    tweak: Aes256Enc,
+    data: Locked<Aes256>,
+    tweak: Locked<Aes256Enc>,
 }
 
 impl Portable {
     pub(crate) fn new(key: &XtsKey) -> Self {
         Self {
-            data: Aes256::new(Array::cast_from_core(key.data())),
-            tweak: Aes256Enc::new(Array::cast_from_core(key.tweak())),
+            data: Locked::new(Aes256::new(Array::cast_from_core(key.data()))),
+            tweak: Locked::new(Aes256Enc::new(Array::cast_from_core(key.tweak()))),
         }
     }
 

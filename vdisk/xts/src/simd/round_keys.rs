@@ -7,11 +7,12 @@ use std::arch::x86_64::*;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::XtsKey;
+use crate::locked::Locked;
 
 /// The 15 round keys of AES-256 in the order in which they are used.
 pub(super) type Schedule = [[u8; 16]; 15];
 
-/// The three schedules of one XTS key. Boxed, so that moving the owner copies nothing.
+/// The three schedules of one XTS key, made in the place where they stay.
 #[derive(Zeroize, ZeroizeOnDrop)]
 #[repr(C, align(64))]
 pub(super) struct RoundKeys {
@@ -23,12 +24,12 @@ pub(super) struct RoundKeys {
 
 impl RoundKeys {
     /// Expands both halves of `key` in their final place; `None` without AES-NI.
-    pub(super) fn new(key: &XtsKey) -> Option<Box<Self>> {
+    pub(super) fn new(key: &XtsKey) -> Option<Locked<Self>> {
         if !(is_x86_feature_detected!("aes") && is_x86_feature_detected!("sse2")) {
             return None;
         }
         let none = [[0; 16]; 15];
-        let mut keys = Box::new(Self {
+        let mut keys = Locked::new(Self {
             encrypt: none,
             decrypt: none,
             tweak: none,

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use zeroize::Zeroize;
 
 use super::round_keys::RoundKeys;
+use crate::locked::Locked;
 use crate::unit::SECTOR;
 use crate::xts::SectorCipher;
 use crate::{DataUnit, XtsKey};
@@ -48,7 +49,7 @@ pub(super) trait Lanes: Send + Sync + 'static {
 
 /// A kernel with its keys. That a value exists proves that the kernel is available.
 pub(super) struct OnX86<L> {
-    keys: Box<RoundKeys>,
+    keys: Locked<RoundKeys>,
     lanes: PhantomData<L>,
 }
 
