@@ -36,8 +36,10 @@ pub fn search(plain: &Path, encrypted: &Path) -> Result<Plaintext> {
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
     let mut sectors = HashSet::new();
     let in_plain = scan(plain, |sector| {
-        // A sector of one repeated byte says nothing about its disk.
-        if sector.iter().any(|b| *b != sector[0]) {
+        // A sector of one repeated byte says nothing about its disk, and the VHD's own structures are
+        // no part of it.
+        let structure = sector.starts_with(b"cxsparse") || sector.starts_with(b"conectix");
+        if !structure && sector.iter().any(|b| *b != sector[0]) {
             sectors.insert(hasher.hash_one(sector));
         }
     })?;
