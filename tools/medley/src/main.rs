@@ -12,6 +12,7 @@ mod fd;
 mod output;
 mod passphrase;
 mod progress;
+mod run_dir;
 mod script;
 mod secrets;
 mod signals;
@@ -48,13 +49,13 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Print one JSON document instead of text; errors are JSON on standard error
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Speaking")]
     json: bool,
     /// Print nothing but results and errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = "Speaking")]
     quiet: bool,
     /// Tell on standard error what happens inside; twice tells more
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    #[arg(long, short, global = true, help_heading = "Speaking", action = clap::ArgAction::Count)]
     verbose: u8,
     /// This process was started to work in the background.
     #[arg(long, hide = true)]

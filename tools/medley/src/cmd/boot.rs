@@ -1,7 +1,6 @@
 //! `medley boot`: a machine on a disk, its console on this terminal.
 
 use std::fs::File;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +12,6 @@ use medley_hypervisor::{
     Acceleration, AcceleratorChoice, DiskEndpoint, Hypervisor, MachineSpec, Network, Serial,
 };
 use serde::Serialize;
-use tempfile::TempDir;
 use vdisk::image::Mode;
 use vdisk_frontends::nbd::{NbdOptions, NbdServer};
 
@@ -21,6 +19,7 @@ use crate::args::{DiskArgs, mode_name};
 use crate::console::{Console, Outcome, Sink, Source};
 use crate::exit::{Failure, Result};
 use crate::output::{Fields, Report, Ui};
+use crate::run_dir::RunDir;
 use crate::script::{Player, Script};
 use crate::terminal::Kept;
 use crate::{progress, signals};
@@ -28,9 +27,10 @@ use crate::{progress, signals};
 /// Options of `boot`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The guest's boot loader starts from the disk; its serial console is on this terminal. Ctrl-] asks the guest
-to shut down, a second time ends it at once; SIGINT and SIGTERM do the same. When the guest powers itself
-off, the exit code is 0. With --json the console is on standard error and the report on standard output.
+The guest's boot loader starts from the disk; its serial console is on this terminal. Ctrl-]
+asks the guest to shut down, a second time ends it at once; SIGINT and SIGTERM do the same. When
+the guest powers itself off, the exit code is 0. With --json the console is on standard error and
+the report on standard output.
 
 A script (--script) speaks to the console, one step on each line, # for remarks:
   wait TEXT        until the guest says TEXT, behind the last TEXT that was waited for
@@ -200,7 +200,7 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     drop(key);
 
     // Declared in the order in which they must come to be: dropped, the machine goes first.
-    let run_dir = run_dir()?;
+    let run_dir = RunDir::new()?;
     let server = NbdServer::bind(
         run_dir.path().join("disk.sock"),
         disk,
@@ -346,23 +346,6 @@ fn sink(serial: &Path, ui: Ui) -> Result<Sink> {
             Ok(Sink::File(file))
         }
     }
-}
-
-/// A folder for this machine's sockets that nobody else may enter.
-fn run_dir() -> Result<TempDir> {
-    let base = std::env::var_os("XDG_RUNTIME_DIR")
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_dir());
-    let base = base.unwrap_or_else(std::env::temp_dir);
-    let base = std::path::absolute(&base).unwrap_or(base);
-    tempfile::Builder::new()
-        .prefix("medley-")
-        .permissions(PermissionsExt::from_mode(0o700))
-        .tempdir_in(&base)
-        .map_err(Failure::io(format!(
-            "{}: cannot make a folder for the machine's sockets",
-            base.display()
-        )))
 }
 
 /// The disk's name as machines may be called.

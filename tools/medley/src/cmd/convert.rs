@@ -19,8 +19,8 @@ use crate::{progress, signals, size};
 /// Options of `convert`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The key of an encrypted disk stays with its file: `encrypt` makes an encrypted disk under a new key and
-`decrypt` a plain one, in any format; `convert` takes and makes plain disks only.
+The key of an encrypted disk stays with its file: `encrypt` makes an encrypted disk under a new
+key and `decrypt` a plain one, in any format; `convert` takes and makes plain disks only.
 
 EXAMPLES
   A raw image as a VHD that takes only the space it needs:
@@ -109,6 +109,7 @@ pub fn run(args: Convert, ui: Ui) -> Result<()> {
         input: &args.input.disk,
         output: &args.output,
         format: args.format,
+        damaged: !source.troubles.is_empty(),
     };
     ui.done(&job.run(ui, &source.disk, None)?);
     Ok(())
@@ -124,6 +125,8 @@ pub struct Job<'a> {
     pub output: &'a Path,
     /// Its format.
     pub format: Format,
+    /// Whether the source was found damaged when it was opened.
+    pub damaged: bool,
 }
 
 impl Job<'_> {
@@ -137,7 +140,14 @@ impl Job<'_> {
         drop(bytes);
         // A copy that was stopped fails, but that is not what happened to it.
         signals::check()?;
-        filled?;
+        filled.map_err(|error| match Failure::from(error) {
+            // Reading runs into the end of a file that was cut short: that is no failure of the system.
+            failure if self.damaged && failure.kind() == Kind::Failed => {
+                Failure::new(Kind::Damaged, format!("the disk is damaged: {failure}"))
+                    .remedy("mount it read-only to save what is readable")
+            }
+            failure => failure,
+        })?;
         progress::busy(ui, "writing to disk", || image.finish())?;
         Ok(Copied {
             verb: self.verb,

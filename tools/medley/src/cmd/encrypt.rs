@@ -16,8 +16,8 @@ use crate::signals;
 /// Options of `encrypt`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The input stays as it is. If it is encrypted itself, --passphrase-… opens it and --new-passphrase-… is for
-the copy; otherwise both spellings mean the copy's.
+The input stays as it is. If it is encrypted itself, --passphrase-… opens it and
+--new-passphrase-… is for the copy; otherwise both spellings mean the copy's.
 
 EXAMPLES
   From a plain image to office.vhd, its key in office.vhd.luks:
@@ -67,6 +67,7 @@ pub fn run(args: Encrypt, ui: Ui) -> Result<()> {
         input: &args.input.disk,
         output: &args.output,
         format: args.format,
+        damaged: !source.troubles.is_empty(),
     };
     let copied = job.run(ui, &source.disk, Some(&draft.key))?;
     ui.done(&copied.under(draft.keep()));

@@ -124,8 +124,8 @@ pub struct List {
 /// Options of `key export-luks1`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The twin opens the same disk and does not follow later changes of passphrases: remove the file when it is
-no longer needed.
+The twin opens the same disk and does not follow later changes of passphrases: remove the file
+when it is no longer needed.
 
 EXAMPLES
   medley disk key export-luks1 office.vhd

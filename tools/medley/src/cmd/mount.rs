@@ -19,8 +19,9 @@ use crate::{background, signals, size};
 /// Options of `mount`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Read-only unless --revertible or --keep is given. The directory then holds disk.raw (the decrypted disk),
-disk.vhd (the same as a fixed VHD) and status.json. End it with `medley disk unmount DIR`.
+Read-only unless --revertible or --keep is given. The directory then holds disk.raw (the
+decrypted disk), disk.vhd (the same as a fixed VHD) and status.json. End it with
+`medley disk unmount DIR`.
 
 EXAMPLES
   medley disk mount office.vhd /mnt/office

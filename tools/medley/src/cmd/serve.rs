@@ -15,8 +15,8 @@ use crate::{background, signals};
 /// Options of `serve`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Read-only unless --revertible or --keep is given. Runs until Ctrl-C or SIGTERM, then flushes the disk,
-removes the socket and exits with 0.
+Read-only unless --revertible or --keep is given. Runs until Ctrl-C or SIGTERM, then flushes the
+disk, removes the socket and exits with 0.
 
 EXAMPLES
   medley disk serve office.vhd --nbd /run/user/1000/office.sock

@@ -198,6 +198,11 @@ fn damage_is_found_and_graded() {
         "disk convert cut.vhd x.vhd --format raw --input-format vhd-fixed",
     );
     assert_eq!(folder.run("disk check cut.vhd").code, 5);
+    let ran = folder.run("disk convert cut.vhd x.vhd --format raw");
+    assert!(
+        ran.code == 5 && ran.err.contains("cut.vhd") && !folder.has("x.vhd"),
+        "{ran:?}"
+    );
     // Without its table there is nothing to read.
     folder.write("stump.vhd", &good[..1536]);
     folder.fails(5, "disk check stump.vhd");

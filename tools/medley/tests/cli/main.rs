@@ -1,4 +1,5 @@
 //! The real program, run as people and programs run it.
+#![allow(clippy::unwrap_used)] // Helpers of tests may fail as tests do.
 
 mod common;
 mod disks;

@@ -99,7 +99,7 @@ fn speed_measures_every_kernel() {
     let measured = folder.json("disk speed --seconds 0.01");
     let rows = measured["rows"].as_array().unwrap();
     assert!(!measured["machine"]["cpu"].as_str().unwrap().is_empty());
-    assert!(rows.len() >= 4 && rows.len() % 4 == 0, "{rows:?}");
+    assert!(rows.len() >= 4 && rows.len().is_multiple_of(4), "{rows:?}");
     assert!(
         rows.iter()
             .all(|row| row["gb_per_s"].as_f64().unwrap() > 0.0)

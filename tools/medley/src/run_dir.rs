@@ -1,0 +1,109 @@
+//! A folder for one machine's sockets that nobody else may enter, gone with the machine.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use tempfile::TempDir;
+
+use crate::exit::{Failure, Result};
+
+const PREFIX: &str = "medley-";
+const LOCK: &str = "alive";
+/// A folder that is younger may belong to a process that has not locked it yet.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// The folder, locked for as long as this process lives.
+pub struct RunDir {
+    dir: TempDir,
+    _lock: Option<Flock<File>>,
+}
+
+impl RunDir {
+    /// Makes one where sessions keep such things, and clears away those of processes that were killed.
+    pub fn new() -> Result<Self> {
+        let base = std::env::var_os("XDG_RUNTIME_DIR")
+            .map(PathBuf::from)
+            .filter(|dir| dir.is_dir());
+        let base = base.unwrap_or_else(std::env::temp_dir);
+        let base = std::path::absolute(&base).unwrap_or(base);
+        sweep(&base, SETTLED);
+        let dir = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(PermissionsExt::from_mode(0o700))
+            .tempdir_in(&base)
+            .map_err(Failure::io(format!(
+                "{}: cannot make a folder for sockets",
+                base.display()
+            )))?;
+        let _lock = lock(dir.path());
+        Ok(Self { dir, _lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Takes the lock in a folder; `None` if a living process has it.
+fn lock(dir: &Path) -> Option<Flock<File>> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join(LOCK));
+    Flock::lock(file.ok()?, FlockArg::LockExclusiveNonblock).ok()
+}
+
+/// Removes folders of ours whose process has died.
+fn sweep(base: &Path, settled: Duration) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let ours = entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(PREFIX.as_bytes());
+        // Of the entry itself: links are not followed.
+        let Some(meta) = entry.metadata().ok().filter(|meta| ours && meta.is_dir()) else {
+            continue;
+        };
+        let age = meta
+            .modified()
+            .ok()
+            .and_then(|time| time.elapsed().ok())
+            .unwrap_or_default();
+        let own = meta.uid() == nix::unistd::getuid().as_raw() && meta.mode() & 0o777 == 0o700;
+        if own && age >= settled && lock(&entry.path()).is_some() {
+            tracing::info!(path = %entry.path().display(), "removing what a killed process left");
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_of_the_dead_are_swept() {
+        let base = tempfile::tempdir().unwrap();
+        let make = |name: &str, mode| {
+            let path = base.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("sock"), "").unwrap();
+            fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            path
+        };
+        let dead = make("medley-dead", 0o700);
+        let living = make("medley-living", 0o700);
+        let _lock = lock(&living).unwrap();
+        let open = make("medley-open-to-all", 0o755);
+        let other = make("other", 0o700);
+        sweep(base.path(), SETTLED);
+        assert!(dead.exists(), "too young to be judged");
+        sweep(base.path(), Duration::ZERO);
+        assert!(!dead.exists() && living.exists() && open.exists() && other.exists());
+    }
+}
