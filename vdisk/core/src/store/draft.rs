@@ -30,7 +30,7 @@ impl Draft {
             );
         }
         let dir = directory(path);
-        match FileStore::tmpfile(dir) {
+        match FileStore::tmpfile(dir, path) {
             Ok(Some(store)) => Ok(Self {
                 store,
                 path: path.to_owned(),

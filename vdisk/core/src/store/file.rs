@@ -70,7 +70,7 @@ impl FileStore {
 
     /// A file without a name in `dir`: it is gone when the store is, even if the host loses power.
     pub fn unnamed(dir: &Path) -> Result<Self> {
-        if let Some(store) = Self::tmpfile(dir)? {
+        if let Some(store) = Self::tmpfile(dir, &dir.join("(a file without a name)"))? {
             return Ok(store);
         }
         // Some file systems have no unnamed files: a name that lives for a moment does it too.
@@ -82,7 +82,8 @@ impl FileStore {
     }
 
     /// A file without a name that may get one later, or `None` where the file system has no such thing.
-    pub(super) fn tmpfile(dir: &Path) -> Result<Option<Self>> {
+    /// Errors call it `path`.
+    pub(super) fn tmpfile(dir: &Path, path: &Path) -> Result<Option<Self>> {
         let mut options = OpenOptions::new();
         options
             .read(true)
@@ -90,10 +91,7 @@ impl FileStore {
             .mode(0o600)
             .custom_flags(nix::libc::O_TMPFILE);
         match options.open(dir) {
-            Ok(file) => Ok(Some(Self {
-                file,
-                path: dir.join("(a file without a name)"),
-            })),
+            Ok(file) => Ok(Some(Self { file, path: path.to_owned() })),
             Err(e)
                 if matches!(
                     e.raw_os_error(),
