@@ -431,12 +431,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn note(&self, text: &str) {
-        let raw = matches!(self.console.source, Source::Keyboard { raw: true });
-        match raw {
-            true => self.console.ui.note(format_args!("\r\n{text}\r")),
-            false => self.console.ui.note(text),
+    /// Says something on a line of its own, whatever the guest has on its line.
+    fn note(&mut self, text: &str) {
+        if !self.console.ui.notes() {
+            return;
         }
+        let raw = matches!(self.console.source, Source::Keyboard { raw: true });
+        self.console.sink.finish(self.last);
+        self.last = b'\n';
+        let end = if raw { "\r" } else { "" };
+        self.console.ui.note(format_args!("{text}{end}"));
     }
 }
 

@@ -44,14 +44,19 @@ impl Ui {
 
     /// A remark beside the result. Programs find it in the result.
     pub fn note(&self, text: impl std::fmt::Display) {
-        if !self.quiet && !self.json {
+        if self.notes() {
             let _ = writeln!(io::stderr(), "{text}");
         }
     }
 
+    /// Whether remarks are wanted.
+    pub fn notes(&self) -> bool {
+        !self.quiet && !self.json
+    }
+
     /// Whether to draw progress.
     pub fn draws(&self) -> bool {
-        !self.quiet && !self.json && io::stderr().is_terminal()
+        self.notes() && io::stderr().is_terminal()
     }
 
     /// The error that ends the command.
