@@ -24,7 +24,11 @@ static BELL: Mutex<Option<UnixStream>> = Mutex::new(None);
 
 /// Starts to listen; once, early in `main`.
 pub fn listen() -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    // `nohup` lets programs outlive their terminal by ignoring this one for them.
+    if !is_ignored(SIGHUP) {
+        signals.add_signal(SIGHUP)?;
+    }
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
@@ -46,6 +50,14 @@ pub fn listen() -> io::Result<()> {
             }
         })?;
     Ok(())
+}
+
+/// Whether whoever started us wants this signal ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// The signal that came, if one did.

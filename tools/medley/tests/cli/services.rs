@@ -144,6 +144,38 @@ fn a_signal_unmounts() {
 }
 
 #[test]
+fn a_hangup_ends_a_server_unless_it_was_started_to_outlive_it() {
+    let folder = Folder::new();
+    folder.encrypted("a.vhd");
+    let args = "disk serve a.vhd --nbd sock --passphrase-file pw";
+    let (mut server, _) = start(&folder, args);
+    server.signal(Signal::SIGHUP);
+    assert_eq!(server.code(), 0);
+
+    let mut command = std::process::Command::new("nohup");
+    command
+        .arg(env!("CARGO_BIN_EXE_medley"))
+        .args(args.split(' '));
+    command
+        .current_dir(folder.path(""))
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    let mut server = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    server.signal(Signal::SIGHUP);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(
+        UnixStream::connect(folder.path("sock")).is_ok(),
+        "nohup was not respected"
+    );
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.code(), 0);
+}
+
+#[test]
 fn failures_in_the_background_are_told_in_the_foreground() {
     let folder = Folder::new();
     folder.encrypted("a.vhd");
