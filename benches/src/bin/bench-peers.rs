@@ -104,7 +104,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn qemu(&self, disk: usize, export: &str) -> Command {
+    /// QEMU's storage daemon on one of its disks; it takes its options in order.
+    fn qemu(&self, disk: usize, before: &[&str], export: &str) -> Command {
         let mut command = Command::new("qemu-storage-daemon");
         let file = |name: &str| {
             format!(
@@ -113,19 +114,15 @@ impl Bench<'_> {
             )
         };
         if disk == RAW {
-            command.args([
-                "--blockdev",
-                &file("raw.img"),
-                "--blockdev",
-                "driver=raw,node-name=n,file=f",
-            ]);
+            command.args(["--blockdev", &file("raw.img")]);
+            command.args(["--blockdev", "driver=raw,node-name=n,file=f"]);
         } else {
             let secret = format!("secret,id=s,file={}", text(&self.path("secret")));
             command.args(["--object", &secret, "--blockdev", &file("luks.vhd")]);
             command.args(["--blockdev", "driver=vpc,node-name=v,file=f"]);
             command.args(["--blockdev", "driver=luks,node-name=n,file=v,key-secret=s"]);
         }
-        command.args(["--export", export]);
+        command.args(before).args(["--export", export]);
         command
     }
 
@@ -159,7 +156,11 @@ impl Bench<'_> {
                 text(&file)
             );
             Ok((
-                Server::start(NAMES[disk], self.qemu(disk, &export), shows(file.clone()))?,
+                Server::start(
+                    NAMES[disk],
+                    self.qemu(disk, &[], &export),
+                    shows(file.clone()),
+                )?,
                 file,
             ))
         };
@@ -180,11 +181,8 @@ impl Bench<'_> {
         let theirs = |disk: usize| -> Result<_> {
             let socket = self.path(&format!("{disk}.sock"));
             let export = "type=nbd,id=e,node-name=n,name=,writable=on";
-            let mut command = self.qemu(disk, export);
-            command.args([
-                "--nbd-server",
-                &format!("addr.type=unix,addr.path={}", text(&socket)),
-            ]);
+            let listen = format!("addr.type=unix,addr.path={}", text(&socket));
+            let command = self.qemu(disk, &["--nbd-server", &listen], export);
             Ok((
                 Server::start(NAMES[disk], command, listens(socket.clone()))?,
                 socket,

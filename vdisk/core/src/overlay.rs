@@ -53,7 +53,7 @@ impl Word {
 
 /// The bits of `count` sectors from `within` on.
 fn mask(within: u64, count: u64) -> u32 {
-    ((1u64 << count) - 1 << within) as u32
+    (((1u64 << count) - 1) << within) as u32
 }
 
 type Leaf = Box<[AtomicU64]>;

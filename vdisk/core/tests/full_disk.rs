@@ -24,7 +24,10 @@ impl Store for Limited {
     }
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
         if offset + buf.len() as u64 > self.limit.load(Ordering::Relaxed) {
-            return Err(Error::io("cannot write", std::io::ErrorKind::StorageFull.into()));
+            return Err(Error::io(
+                "cannot write",
+                std::io::ErrorKind::StorageFull.into(),
+            ));
         }
         self.inner.write_at(offset, buf)
     }
@@ -44,7 +47,10 @@ impl Store for Limited {
 
 #[test]
 fn a_full_host_refuses_new_blocks_and_goes_on_when_there_is_room() {
-    let store = Arc::new(Limited { inner: MemoryStore::default(), limit: AtomicU64::new(u64::MAX) });
+    let store = Arc::new(Limited {
+        inner: MemoryStore::default(),
+        limit: AtomicU64::new(u64::MAX),
+    });
     vhd::create(&*store, Kind::Dynamic, 64 << 20, None).unwrap();
     let layer = vhd::open(store.clone(), false).unwrap().into_layer();
     let disk = Disk::new(Stack::new(vec![StackedLayer::new(layer, None)], false, "full").unwrap());
@@ -80,8 +86,14 @@ impl Small {
     fn new(mib: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let size = format!("size={mib}M");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "small"]).arg(dir.path()).status();
-        assert!(mounted.unwrap().success(), "cannot mount a small file system");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "small"])
+            .arg(dir.path())
+            .status();
+        assert!(
+            mounted.unwrap().success(),
+            "cannot mount a small file system"
+        );
         Self(dir)
     }
 
@@ -104,8 +116,21 @@ fn a_full_file_system_is_told_and_survived() {
     }
     let small = Small::new(8);
     let path = small.path().join("disk.vhd");
-    NewImage::create(&path, Format::VhdDynamic, 64 << 20, None).unwrap().finish().unwrap();
-    let open = |mode| OpenImage { path: &path, format: None, mode, key: None }.open().unwrap().disk;
+    NewImage::create(&path, Format::VhdDynamic, 64 << 20, None)
+        .unwrap()
+        .finish()
+        .unwrap();
+    let open = |mode| {
+        OpenImage {
+            path: &path,
+            format: None,
+            mode,
+            key: None,
+        }
+        .open()
+        .unwrap()
+        .disk
+    };
     let disk = open(Mode::Keep);
     let block = vec![7; 2 << 20];
     let mut written = 0;
@@ -133,5 +158,9 @@ fn a_full_file_system_is_told_and_survived() {
     let error = copied.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
     assert!(error.to_string().contains("other.vhd"), "{error}");
-    assert_eq!(std::fs::read_dir(small.path()).unwrap().count(), 1, "something was left behind");
+    assert_eq!(
+        std::fs::read_dir(small.path()).unwrap().count(),
+        1,
+        "something was left behind"
+    );
 }

@@ -78,7 +78,10 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (self.0 >> 33) % n
     }
 }
@@ -123,7 +126,11 @@ struct Life {
 fn small_blocks() -> Vec<u8> {
     let store = MemoryStore::default();
     let footer = vhd::create(&store, Kind::Dynamic, SECTORS * SECTOR, None).unwrap();
-    let header = vhd::DynamicHeader { table_offset: 1536, entries: 3, block_size: 64 * SECTOR as u32 };
+    let header = vhd::DynamicHeader {
+        table_offset: 1536,
+        entries: 3,
+        block_size: 64 * SECTOR as u32,
+    };
     store.write_at(512, &header.to_bytes()).unwrap();
     store.write_at(1536, &[0xff; 512]).unwrap();
     store.write_at(2048, &footer.to_bytes()).unwrap();
@@ -132,9 +139,17 @@ fn small_blocks() -> Vec<u8> {
 
 fn live(seed: u64, steps: usize) -> Life {
     let initial = small_blocks();
-    let store = Arc::new(Noting { now: MemoryStore::new(initial.clone()), events: Mutex::default() });
+    let store = Arc::new(Noting {
+        now: MemoryStore::new(initial.clone()),
+        events: Mutex::default(),
+    });
     let layer = vhd::open(store.clone(), false).unwrap().into_layer();
-    let stack = Stack::new(vec![StackedLayer::new(layer, Some(cipher()))], false, "powercut").unwrap();
+    let stack = Stack::new(
+        vec![StackedLayer::new(layer, Some(cipher()))],
+        false,
+        "powercut",
+    )
+    .unwrap();
     let mut random = Random(seed);
     let mut now = vec![Allowed::default(); SECTORS as usize];
     let mut latest = vec![0; SECTORS as usize];
@@ -146,7 +161,9 @@ fn live(seed: u64, steps: usize) -> Life {
         match random.below(10) {
             0..5 => {
                 // From the first write on, the new version may be there.
-                range.clone().for_each(|s| now[s as usize].since.push(version));
+                range
+                    .clone()
+                    .for_each(|s| now[s as usize].since.push(version));
                 allowed.push((store.count(), now.clone()));
                 let bytes: Vec<u8> = range.clone().flat_map(|s| stamp(s, version)).collect();
                 stack.write_at(first * SECTOR, &bytes).unwrap();
@@ -169,7 +186,10 @@ fn live(seed: u64, steps: usize) -> Life {
             _ => {
                 stack.flush().unwrap();
                 for (sector, state) in now.iter_mut().enumerate() {
-                    *state = Allowed { flushed: latest[sector], since: Vec::new() };
+                    *state = Allowed {
+                        flushed: latest[sector],
+                        since: Vec::new(),
+                    };
                 }
                 allowed.push((store.count(), now.clone()));
             }
@@ -178,16 +198,28 @@ fn live(seed: u64, steps: usize) -> Life {
     // The clean close is an event like any other.
     drop(stack);
     let events = store.events.lock().unwrap().clone();
-    Life { initial, events, allowed }
+    Life {
+        initial,
+        events,
+        allowed,
+    }
 }
 
 /// Opens what a cut left, and judges every sector.
 fn judge(medium: Vec<u8>, allowed: &[Allowed], context: &str) {
     let store = Arc::new(MemoryStore::new(medium));
-    let opened = vhd::open(store, false).unwrap_or_else(|e| panic!("{context}: does not open: {e}"));
-    let stack = Stack::new(vec![StackedLayer::new(opened.into_layer(), Some(cipher()))], false, "after").unwrap();
+    let opened =
+        vhd::open(store, false).unwrap_or_else(|e| panic!("{context}: does not open: {e}"));
+    let stack = Stack::new(
+        vec![StackedLayer::new(opened.into_layer(), Some(cipher()))],
+        false,
+        "after",
+    )
+    .unwrap();
     let mut bytes = vec![0; (SECTORS * SECTOR) as usize];
-    stack.read_at(0, &mut bytes).unwrap_or_else(|e| panic!("{context}: cannot be read: {e}"));
+    stack
+        .read_at(0, &mut bytes)
+        .unwrap_or_else(|e| panic!("{context}: cannot be read: {e}"));
     for (sector, (found, allowed)) in bytes.chunks_exact(SECTOR as usize).zip(allowed).enumerate() {
         let fits = |version: &u64| found == stamp(sector as u64, *version);
         let ok = fits(&allowed.flushed) || allowed.since.iter().any(fits);
@@ -223,7 +255,11 @@ fn cut(life: &Life, random: &mut Random) -> u64 {
     let mut pending: Vec<Event> = Vec::new();
     let mut era = 0;
     for at in 0..=life.events.len() {
-        while life.allowed.get(era + 1).is_some_and(|(from, _)| *from <= at) {
+        while life
+            .allowed
+            .get(era + 1)
+            .is_some_and(|(from, _)| *from <= at)
+        {
             era += 1;
         }
         let allowed = &life.allowed[era].1;
@@ -231,23 +267,35 @@ fn cut(life: &Life, random: &mut Random) -> u64 {
         let subsets: Vec<u64> = if exhaustive {
             (0..1 << pending.len()).collect()
         } else {
-            (0..48).map(|_| random.below(1 << 31) << 31 | random.below(1 << 31)).collect()
+            (0..48)
+                .map(|_| random.below(1 << 31) << 31 | random.below(1 << 31))
+                .collect()
         };
         for subset in subsets {
             for tear in [false, true] {
                 let medium = MemoryStore::new(durable.contents());
                 for (i, event) in pending.iter().enumerate() {
                     if subset >> (i % 62) & 1 == 1 {
-                        let parts = if tear { torn(event, random) } else { vec![event.clone()] };
+                        let parts = if tear {
+                            torn(event, random)
+                        } else {
+                            vec![event.clone()]
+                        };
                         parts.iter().for_each(|part| part.apply(&medium).unwrap());
                     }
                 }
-                judge(medium.contents(), allowed, &format!("cut after event {at}, writes {subset:b}, torn {tear}"));
+                judge(
+                    medium.contents(),
+                    allowed,
+                    &format!("cut after event {at}, writes {subset:b}, torn {tear}"),
+                );
                 states += 1;
             }
         }
         match life.events.get(at) {
-            Some(Event::Sync) => pending.drain(..).for_each(|event| event.apply(&durable).unwrap()),
+            Some(Event::Sync) => pending
+                .drain(..)
+                .for_each(|event| event.apply(&durable).unwrap()),
             Some(event) => pending.push(event.clone()),
             None => {}
         }
@@ -264,7 +312,10 @@ fn no_power_cut_loses_or_mixes_up_a_flushed_sector() {
         states += cut(&life, &mut random);
     }
     println!("{states} states after power cuts, none violating");
-    assert!(states > 20_000, "only {states} states: the test lost its teeth");
+    assert!(
+        states > 20_000,
+        "only {states} states: the test lost its teeth"
+    );
 }
 
 /// The test must be able to fail: a life whose syncs are not real is caught.
@@ -274,8 +325,12 @@ fn a_disk_without_syncs_is_caught() {
     let mut random = Random(7);
     for seed in 0..40 {
         let mut life = live(seed, 40);
-        let kept: Vec<usize> = (0..life.events.len()).filter(|i| !matches!(life.events[*i], Event::Sync)).collect();
-        life.allowed.iter_mut().for_each(|(at, _)| *at = kept.partition_point(|i| i < at));
+        let kept: Vec<usize> = (0..life.events.len())
+            .filter(|i| !matches!(life.events[*i], Event::Sync))
+            .collect();
+        life.allowed
+            .iter_mut()
+            .for_each(|(at, _)| *at = kept.partition_point(|i| i < at));
         life.events = kept.iter().map(|i| life.events[*i].clone()).collect();
         cut(&life, &mut random);
     }

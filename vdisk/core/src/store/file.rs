@@ -91,7 +91,10 @@ impl FileStore {
             .mode(0o600)
             .custom_flags(nix::libc::O_TMPFILE);
         match options.open(dir) {
-            Ok(file) => Ok(Some(Self { file, path: path.to_owned() })),
+            Ok(file) => Ok(Some(Self {
+                file,
+                path: path.to_owned(),
+            })),
             Err(e)
                 if matches!(
                     e.raw_os_error(),
