@@ -1,4 +1,5 @@
 //! Every device and stack lives through the same random lives.
+#![allow(clippy::unwrap_used)]
 
 mod conformance;
 

@@ -1,5 +1,6 @@
 //! Images that are damaged or meant to do harm: a clear error or a safe reading, never a panic, and
 //! nothing that was right is made wrong.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! The same disks through QEMU and through us, both ways.
+#![allow(clippy::unwrap_used)]
 
 mod peers;
 

@@ -1,4 +1,5 @@
 //! libvhdi reads what we write: `vhdiinfo` agrees on the facts, `vhdimount` on every byte.
+#![allow(clippy::unwrap_used)]
 
 mod peers;
 

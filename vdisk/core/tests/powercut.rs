@@ -4,6 +4,7 @@
 //! last sync, any may have reached the medium and any may not, in whole or in sectors. For each such
 //! medium the image must open, hold every sector that was flushed before the cut (or what was written to
 //! it later), and nowhere show a sector of another place.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
 
