@@ -94,13 +94,14 @@ impl Demo {
     fn play(&mut self, started: Instant) -> Result<Report> {
         let plain = self.guest.vhd.clone();
         let base = self.dir.join("office.vhd");
-        let secret = self.dir.join("passphrase");
-        write_secret(&secret)?;
+        // Gone with this function, however it ends.
+        let secret_file = new_secret(&self.dir)?;
+        let secret = secret_file.path().to_owned();
 
         self.title("A guest");
         self.say(format!(
             "{}: {} packages of Debian in a dynamic VHD",
-            plain.display(),
+            short(&plain),
             self.guest.packages.len()
         ));
         self.say(format!(
@@ -309,20 +310,11 @@ impl Demo {
         }
     }
 
-    /// A command as a person would type it.
+    /// A command as a person would type it in the demo's folder.
     fn shown(&mut self, command: &Command) {
-        let dir = format!("{}/", self.dir.display());
-        let line = run::line(command)
-            .replace(&*self.medley.to_string_lossy(), "medley")
-            .replace(&dir, "");
-        let line = line.replace(
-            &format!(
-                "{}/",
-                self.guest.vhd.parent().unwrap_or(Path::new("")).display()
-            ),
-            "",
-        );
-        self.print(format!("  $ {line}"));
+        let args = command.get_args().map(|arg| short(Path::new(arg)));
+        let words: Vec<String> = std::iter::once("medley".into()).chain(args).collect();
+        self.print(format!("  $ {}", words.join(" ")));
     }
 
     fn print(&mut self, line: String) {
@@ -358,7 +350,6 @@ impl Demo {
         let json = self.dir.join("report.json");
         std::fs::write(&json, serde_json::to_string_pretty(report)? + "\n")?;
         picture::write(&self.dir.join("demo.svg"), &self.lines)?;
-        std::fs::remove_file(self.dir.join("passphrase"))?;
         println!("\n{}", json.display());
         Ok(())
     }
@@ -399,6 +390,14 @@ impl Drop for Mounted<'_> {
     }
 }
 
+/// An argument as it is shown: files by their names, without the folders of this machine.
+fn short(arg: &Path) -> String {
+    match (arg.is_absolute(), arg.file_name()) {
+        (true, Some(name)) => name.to_string_lossy().into_owned(),
+        _ => arg.to_string_lossy().into_owned(),
+    }
+}
+
 /// What the guest's commands printed, out of everything its console said.
 fn answers(console: &str) -> String {
     let mut inside = false;
@@ -416,19 +415,19 @@ fn answers(console: &str) -> String {
     said
 }
 
-/// A passphrase nobody chose, readable by its owner alone.
-fn write_secret(path: &Path) -> Result<()> {
+/// A passphrase nobody chose, in a file that only its owner may read.
+fn new_secret(dir: &Path) -> Result<tempfile::NamedTempFile> {
     use std::io::{Read, Write};
-    use std::os::unix::fs::OpenOptionsExt;
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    Ok(file.write_all(text.as_bytes())?)
+    let mut file = tempfile::Builder::new()
+        .prefix("passphrase-")
+        .rand_bytes(4)
+        .tempfile_in(dir)
+        .context("cannot make a file for the passphrase")?;
+    file.write_all(text.as_bytes())?;
+    Ok(file)
 }
 
 fn size(bytes: u64) -> String {
