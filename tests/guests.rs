@@ -33,7 +33,7 @@ fn reverts(guest: &str) -> Result<()> {
     let before = digest(&workspace.disk())?;
     let secret = "a sentence that only this guest has ever heard";
     let write = format!(
-        "echo '{secret}' > /root/note; sync; cat /root/note; dd if=/dev/urandom of=/root/noise bs=1M count=8; sync"
+        "echo '{secret}' > /note; sync; cat /note; dd if=/dev/urandom of=/noise bs=1M count=8; sync"
     );
     let (console, report) = workspace.session("--revertible", &[&write])?;
     ensure!(console.contains(secret), "{console}");
@@ -53,7 +53,7 @@ fn reverts(guest: &str) -> Result<()> {
 
     let (console, _) = workspace.session(
         "--revertible",
-        &["test -e /root/note && echo STILL THERE || echo GONE"],
+        &["test -e /note && echo STILL THERE || echo GONE"],
     )?;
     ensure!(console.contains("GONE"), "{console}");
     ensure!(
@@ -82,18 +82,18 @@ fn guest_changes_stay_when_kept() -> Result<()> {
     let workspace = Workspace::new(TINY)?;
     let secret = "kept, but never in clear on the host";
     let write = format!(
-        "for i in $(seq 2000); do echo '{secret}'; done > /root/kept; sync; sha256sum /root/kept"
+        "for i in $(seq 2000); do echo '{secret}'; done > /kept; sync; sha256sum /kept"
     );
     let (first, _) = workspace.session("--keep", &[&write])?;
     ensure!(
         !holds(&workspace.disk(), secret)?,
         "plaintext of the guest in its disk"
     );
-    let (second, _) = workspace.session("--keep", &["sha256sum /root/kept"])?;
+    let (second, _) = workspace.session("--keep", &["sha256sum /kept"])?;
     let sum = |console: &str| {
         console
             .lines()
-            .find(|l| l.contains("/root/kept"))
+            .find(|l| l.contains("/kept"))
             .map(|l| l.trim().to_owned())
     };
     ensure!(
@@ -109,8 +109,8 @@ fn guest_loses_nothing_flushed_when_medley_is_killed() -> Result<()> {
     let workspace = Workspace::new(TINY)?;
     for round in 0..3 {
         let write = format!(
-            "dd if=/dev/urandom of=/root/r{round} bs=64k count=40 2>/dev/null; sync; sha256sum /root/r* | sha256sum; \
-             while :; do dd if=/dev/urandom of=/root/unsynced bs=64k count=16 2>/dev/null; sync; done"
+            "dd if=/dev/urandom of=/r{round} bs=64k count=40 2>/dev/null; sync; sha256sum /r* | sha256sum; \
+             while :; do dd if=/dev/urandom of=/unsynced bs=64k count=16 2>/dev/null; sync; done"
         );
         let mut steps = vec![format!("send w {write}")];
         steps.push("sleep 600".into());
@@ -129,7 +129,7 @@ fn guest_loses_nothing_flushed_when_medley_is_killed() -> Result<()> {
 
         run(workspace.medley(&["disk", "check"]).arg(workspace.disk()))?;
         let (console, _) =
-            workspace.session("--revertible", &["sha256sum /root/r* | sha256sum"])?;
+            workspace.session("--revertible", &["sha256sum /r* | sha256sum"])?;
         let found = console
             .lines()
             .find(|l| l.contains("  -"))

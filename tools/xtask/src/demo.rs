@@ -19,7 +19,7 @@ use crate::setup::{self, Purpose};
 use crate::{run, workspace};
 
 /// What the guest writes in its first session, and must not find in the second.
-const NOTE: &str = "/root/written-in-a-session.txt";
+const NOTE: &str = "/written-in-a-session.txt";
 
 /// Makes a guest, encrypts its disk, mounts it, boots it, lets it change itself, and reverts it.
 #[derive(Parser)]
