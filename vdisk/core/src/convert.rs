@@ -84,6 +84,14 @@ impl NewImage {
         Ok(Self { disk, draft, zeros })
     }
 
+    /// Has every sector written, zeros too, so that readers that ignore VHD's sector bitmap see the same as
+    /// we do: for disks that QEMU shall use through a LUKS1 twin.
+    #[must_use]
+    pub fn dense(mut self) -> Self {
+        self.zeros = Zeros::Write;
+        self
+    }
+
     /// Copies `source` into the image, which must be as large. `progress` is told how many of the source's
     /// bytes are done, from several threads, and may stop the copy.
     pub fn fill_from(

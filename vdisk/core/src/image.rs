@@ -229,6 +229,11 @@ impl OpenImage<'_> {
                 ),
             )
             .remedy("use the header that was made with the disk")),
+            // Others do not leave a mark; we do, so without one there is nothing to decrypt.
+            (None, Some(_)) if footer.is_some_and(Footer::is_ours) => {
+                Err(Error::new(ErrorKind::Key, "the disk is not encrypted")
+                    .remedy("open it without a header, or encrypt it first"))
+            }
             _ => Ok(()),
         }
     }
@@ -240,5 +245,6 @@ pub fn random_key() -> Result<XtsKey> {
     getrandom::fill(&mut *bytes)
         .map_err(|e| Error::new(ErrorKind::Io, "the system gives no random bytes").because(e))?;
     // Two equal halves are refused; they happen once in 2^256 times.
-    XtsKey::new(*bytes).map_err(|e| Error::new(ErrorKind::Key, "cannot make a key").because(e))
+    XtsKey::try_from(&bytes[..])
+        .map_err(|e| Error::new(ErrorKind::Key, "cannot make a key").because(e))
 }

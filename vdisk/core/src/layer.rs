@@ -67,15 +67,19 @@ pub enum Zeroed {
     /// This many sectors read as zeros now, by metadata or in the store.
     Done(u64),
     /// This many sectors need zeros written like any other data.
-    Write(u64),
+    NeedsWrite(u64),
 }
 
 /// Metadata that a layer set aside at the start of a flush, to be written after the data it speaks of
 /// is durable.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Frozen {
-    /// Whether there is anything to write.
-    pub dirty: bool,
+    /// What to write where in the layer's store.
+    pub writes: Vec<(u64, Vec<u8>)>,
+    /// Offsets of space that nothing names any more once that is written.
+    pub freed: Vec<u64>,
+    /// Blocks whose state is wholly on the medium then, if nobody changes them meanwhile.
+    pub settled: Vec<usize>,
 }
 
 /// A format.
@@ -109,7 +113,7 @@ pub trait Layer: Send + Sync {
     }
 
     /// Starts a flush: sets aside the metadata as it is now, and writes what may travel together with
-    /// data. Flushes never overlap.
+    /// data. Flushes never overlap. A freeze that fails has changed nothing: the next one tries again.
     fn freeze(&self) -> Result<Frozen>;
 
     /// Ends a flush: writes what was set aside and makes it durable too.

@@ -256,8 +256,9 @@ impl Layer for Ephemeral {
             let (cluster, within, here) = split(at, end - at);
             let place = number(reservation.offset + (at - reservation.first) * SECTOR);
             let mut word = self.word(cluster);
-            // A word with another cluster means that the sectors were discarded meanwhile: so be it.
-            while word.cluster == place {
+            // Only zeroing takes a cluster away, and never while a reservation is held.
+            debug_assert_eq!(word.cluster, place);
+            loop {
                 let new = Word {
                     mask: word.mask | mask(within, here),
                     ..word
@@ -288,7 +289,7 @@ impl Layer for Ephemeral {
                     mask: word.mask | mask(within, here),
                 }
             } else {
-                return Ok(Zeroed::Write(here));
+                return Ok(Zeroed::NeedsWrite(here));
             };
             match self.swap(cluster, word, new) {
                 Ok(()) => {
@@ -307,7 +308,7 @@ impl Layer for Ephemeral {
     }
 
     fn freeze(&self) -> Result<Frozen> {
-        Ok(Frozen { dirty: false })
+        Ok(Frozen::default())
     }
 
     fn persist(&self, _: Synced<Frozen>) -> Result<()> {

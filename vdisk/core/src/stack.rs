@@ -148,6 +148,16 @@ impl Stack {
         &self.layers[0]
     }
 
+    /// After a failed sync nothing that is written can be promised to stay.
+    fn check_usable(&self) -> Result<()> {
+        if !self.poisoned.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let what = format!("{}: an earlier flush failed", self.info.name);
+        Err(Error::new(ErrorKind::Poisoned, what)
+            .remedy("close the disk, check the medium it lies on, and open it again"))
+    }
+
     fn enter(&self) -> RwLockReadGuard<'_, ()> {
         self.gate.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,6 +185,7 @@ impl Stack {
         sectors: u64,
         write: impl Fn(&Reservation) -> Result<()>,
     ) -> Result<()> {
+        self.check_usable()?;
         let top = self.top();
         let mut at = first;
         let end = first + sectors;
@@ -206,7 +217,7 @@ impl Stack {
             };
             at += match zeroed {
                 Zeroed::Done(n) => n,
-                Zeroed::Write(n) => {
+                Zeroed::NeedsWrite(n) => {
                     if write {
                         let _shared = self.enter();
                         self.write_runs(at, n, |r| {
@@ -267,18 +278,11 @@ impl BlockDevice for Stack {
             return Ok(());
         }
         let _one = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.poisoned.load(Ordering::Relaxed) {
-            return Err(Error::new(
-                ErrorKind::Poisoned,
-                format!("{}: an earlier flush failed", self.info.name),
-            )
-            .remedy("close the disk, check the medium it lies on, and open it again"));
-        }
-        let flushed = top
-            .layer
-            .freeze()
-            .and_then(|frozen| sync_after(top.layer.store(), frozen))
-            .and_then(|synced| top.layer.persist(synced));
+        self.check_usable()?;
+        // Up to here a failure has lost nothing, and the next flush tries again.
+        let frozen = top.layer.freeze()?;
+        let flushed =
+            sync_after(top.layer.store(), frozen).and_then(|synced| top.layer.persist(synced));
         if flushed.is_err() {
             self.poisoned.store(true, Ordering::Relaxed);
         }

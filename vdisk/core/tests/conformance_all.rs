@@ -301,3 +301,56 @@ fn many_threads_never_mix_up_sectors() {
         });
     }
 }
+
+/// A flush that returns has written the bits of every sector that was acknowledged before it, even when
+/// another thread was the one that noted the block.
+#[test]
+fn many_threads_flush_and_find_their_bits_on_the_medium() {
+    const BLOCKS: u64 = 8;
+    let block = u64::from(vhd::BLOCK_SIZE);
+    let store = Arc::new(MemoryStore::default());
+    vhd::create(&*store, Kind::Dynamic, BLOCKS * block, None).unwrap();
+    let disk = stack(vec![StackedLayer::new(vhd_layer(&store, false), None)]);
+    for at in 0..BLOCKS {
+        disk.write_at(at * block, &[1; SECTOR as usize]).unwrap();
+    }
+    disk.flush().unwrap();
+    let slots: Vec<u64> = (0..BLOCKS)
+        .map(|at| {
+            let mut entry = [0; 4];
+            store.read_at(1536 + at * 4, &mut entry).unwrap();
+            u64::from(u32::from_be_bytes(entry)) * SECTOR
+        })
+        .collect();
+    let (next, lost) = (
+        std::sync::atomic::AtomicU64::new(0),
+        std::sync::atomic::AtomicU64::new(0),
+    );
+    let relaxed = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, relaxed);
+                    let (at, sector) = (n / 4095, n % 4095 + 1);
+                    if at >= BLOCKS {
+                        break;
+                    }
+                    disk.write_at(at * block + sector * SECTOR, &[7; SECTOR as usize])
+                        .unwrap();
+                    disk.flush().unwrap();
+                    let mut byte = [0];
+                    store
+                        .read_at(slots[at as usize] + sector / 8, &mut byte)
+                        .unwrap();
+                    lost.fetch_add(u64::from(byte[0] & (0x80 >> (sector % 8)) == 0), relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(
+        lost.into_inner(),
+        0,
+        "flushed sectors without their bit on the medium"
+    );
+}

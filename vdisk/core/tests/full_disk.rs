@@ -80,6 +80,30 @@ fn a_full_host_refuses_new_blocks_and_goes_on_when_there_is_room() {
     assert_eq!(buf, [2; 4096]);
 }
 
+/// A host that is full, or gives no space back, just when a flush wants to write.
+#[test]
+fn a_flush_that_finds_no_room_is_tried_again() {
+    let store = Arc::new(Limited {
+        inner: MemoryStore::default(),
+        limit: AtomicU64::new(u64::MAX),
+    });
+    vhd::create(&*store, Kind::Dynamic, 64 << 20, None).unwrap();
+    let layer = vhd::open(store.clone(), false).unwrap().into_layer();
+    let disk = Disk::new(Stack::new(vec![StackedLayer::new(layer, None)], false, "full").unwrap());
+    disk.write_at(0, &[1; 4096]).unwrap();
+    store.limit.store(0, Ordering::Relaxed);
+    assert_eq!(disk.flush().unwrap_err().kind(), ErrorKind::NoSpace);
+    store.limit.store(u64::MAX, Ordering::Relaxed);
+    disk.flush().unwrap();
+    // What reached the medium without a clean close is what the second flush promised.
+    let copy = Arc::new(MemoryStore::new(store.inner.contents()));
+    let layer = vhd::open(copy, true).unwrap().into_layer();
+    let after = Disk::new(Stack::new(vec![StackedLayer::new(layer, None)], true, "after").unwrap());
+    let mut buf = [0; 4096];
+    after.read_at(0, &mut buf).unwrap();
+    assert_eq!(buf, [1; 4096]);
+}
+
 /// A file system of a few MiB, in a mount namespace's worth of privilege; undone when dropped.
 struct Small(tempfile::TempDir);
 

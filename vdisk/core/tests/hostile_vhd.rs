@@ -167,6 +167,53 @@ fn hostile_sizes_cost_no_memory() {
 }
 
 #[test]
+fn a_table_full_of_nonsense_is_told_in_a_few_words() {
+    let size = 128 << 20;
+    let footer = Footer::new(DiskType::Dynamic, size);
+    let header = DynamicHeader {
+        table_offset: 1536,
+        entries: 1 << 18,
+        block_size: 512,
+    };
+    let mut bytes = footer.to_bytes().to_vec();
+    bytes.extend(header.to_bytes());
+    bytes.resize(2 << 20, 0);
+    bytes.extend(footer.to_bytes());
+    let (_, troubles) = open(bytes, true).unwrap();
+    assert_eq!(troubles.len(), 17, "{:?}", &troubles[..2]);
+    assert!(troubles[16].contains("more"), "{}", troubles[16]);
+}
+
+#[test]
+fn a_table_over_the_header_is_refused() {
+    let footer = Footer::new(DiskType::Dynamic, SIZE);
+    for table_offset in [0, 512, 1024] {
+        let header = DynamicHeader {
+            table_offset,
+            entries: 4,
+            block_size: 2 << 20,
+        };
+        let mut bytes = footer.to_bytes().to_vec();
+        bytes.extend(header.to_bytes());
+        bytes.extend([0xff; 512]);
+        bytes.extend(footer.to_bytes());
+        let error = open(bytes, true).err().unwrap().to_string();
+        assert!(error.contains("lies over"), "{table_offset}: {error}");
+    }
+}
+
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(
+        vdisk::image::probe(&path).unwrap_err().kind(),
+        ErrorKind::InvalidRequest
+    );
+}
+
+#[test]
 fn a_fixed_disk_cut_short_is_refused() {
     let store = MemoryStore::default();
     vhd::create(&store, Kind::Fixed, SIZE, None).unwrap();

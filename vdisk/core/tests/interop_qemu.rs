@@ -239,7 +239,9 @@ fn qemu_reads_and_writes_our_ciphertext_through_the_luks1_twin() {
         file("secret"),
     );
     let (key_file, key) = KeyFile::create(&header, "test", b"secret", KDF).unwrap();
-    let image = NewImage::create(&disk_path, Format::VhdDynamic, SIZE, Some(&key)).unwrap();
+    let image = NewImage::create(&disk_path, Format::VhdDynamic, SIZE, Some(&key))
+        .unwrap()
+        .dense();
     let mut plain = vec![0u8; SIZE as usize];
     for (i, byte) in plain[..5 << 20].iter_mut().enumerate() {
         *byte = (i / 512) as u8 ^ (i % 509) as u8;
@@ -267,30 +269,46 @@ fn qemu_reads_and_writes_our_ciphertext_through_the_luks1_twin() {
             &["--object", &object, "--image-opts", "-c", command, &options],
         );
     };
-    // Everything in blocks that were written; the last ones were not, and decrypt to noise there.
     let raw = file("theirs.raw");
-    run(
-        "qemu-img",
-        &[
-            "convert",
-            "--object",
-            &object,
-            "--image-opts",
-            "-O",
-            "raw",
-            &options,
-            arg(&raw),
-        ],
-    );
-    equal(&plain[..6 << 20], &std::fs::read(&raw).unwrap()[..6 << 20]);
+    let read_by_qemu = || {
+        run(
+            "qemu-img",
+            &[
+                "convert",
+                "--object",
+                &object,
+                "--image-opts",
+                "-O",
+                "raw",
+                &options,
+                arg(&raw),
+            ],
+        );
+        std::fs::read(&raw).unwrap()
+    };
+    equal(&plain, &read_by_qemu());
 
     io("write -P 0xa5 1M 64k");
     io("write -P 0x5a 8M 4k");
     plain[1 << 20..][..64 << 10].fill(0xa5);
     plain[8 << 20..][..4 << 10].fill(0x5a);
-    let ours = contents(&open(&disk_path, Mode::ReadOnly, Some(&key)));
-    equal(&plain[..6 << 20], &ours[..6 << 20]);
-    equal(&plain[8 << 20..][..4 << 10], &ours[8 << 20..][..4 << 10]);
+    equal(
+        &plain,
+        &contents(&open(&disk_path, Mode::ReadOnly, Some(&key))),
+    );
+
+    // Part of a block zeroed by us stays zero for both, whoever writes beside it.
+    open(&disk_path, Mode::Keep, Some(&key))
+        .write_zeroes(4 << 20, 64 << 10)
+        .unwrap();
+    plain[4 << 20..][..64 << 10].fill(0);
+    io("write -P 0x33 5M 4k");
+    plain[5 << 20..][..4 << 10].fill(0x33);
+    equal(&plain, &read_by_qemu());
+    equal(
+        &plain,
+        &contents(&open(&disk_path, Mode::ReadOnly, Some(&key))),
+    );
 
     let disk = open(&disk_path, Mode::Keep, Some(&key));
     disk.write_at(3 << 20, &[0x77; 8192]).unwrap();
@@ -319,6 +337,23 @@ fn refused_keys_and_missing_keys_are_told_apart() {
         opened.err().unwrap().to_string()
     };
     assert!(error(None).contains("encrypted"), "{}", error(None));
+    let plain = dir.path().join("plain.vhd");
+    NewImage::create(&plain, Format::VhdDynamic, SIZE, None)
+        .unwrap()
+        .finish()
+        .unwrap();
+    let opened = OpenImage {
+        path: &plain,
+        format: None,
+        mode: Mode::Keep,
+        key: Some(&key),
+    }
+    .open();
+    assert_eq!(
+        opened.err().map(|e| e.kind()),
+        Some(vdisk::ErrorKind::Key),
+        "a plain disk took a key"
+    );
     assert!(
         error(Some(&other)).contains("not"),
         "{}",

@@ -1,11 +1,13 @@
 //! A file in the making: it gets its name only when it is complete, so that no crash or signal leaves
-//! half a file behind under any name.
+//! half a file behind under any name. (On the few file systems that know no files without names, a
+//! SIGKILL leaves a hidden `.part` file.)
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, RenameFlags, renameat2};
 use nix::unistd::linkat;
 
 use super::{FileStore, Store};
@@ -73,8 +75,14 @@ impl Draft {
                 .map_err(|e| fail(e.into()))?;
             }
             Some(name) => {
-                std::fs::hard_link(name, &self.path).map_err(fail)?;
-                std::fs::remove_file(name).map_err(fail)?;
+                let flags = RenameFlags::RENAME_NOREPLACE;
+                match renameat2(AT_FDCWD, name, AT_FDCWD, &self.path, flags) {
+                    // Where the system cannot promise it, we looked at the start that the name is free.
+                    Err(Errno::EINVAL | Errno::ENOSYS) => {
+                        std::fs::rename(name, &self.path).map_err(fail)?;
+                    }
+                    renamed => renamed.map_err(|e| fail(e.into()))?,
+                }
             }
         }
         self.temporary = None;

@@ -1,7 +1,7 @@
 //! A store in a file, with the lock that keeps a second writer out.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -32,9 +32,15 @@ impl FileStore {
     /// Opens an existing file and takes its lock, or says that someone else has it.
     pub fn open(path: &Path, sharing: Sharing) -> Result<Self> {
         let write = sharing == Sharing::Exclusive;
+        Self::lock(Self::open_file(path, write)?, path, sharing)
+    }
+
+    fn open_file(path: &Path, write: bool) -> Result<File> {
+        // Without O_NONBLOCK, opening a pipe waits for somebody at its other end.
         let file = OpenOptions::new()
             .read(true)
             .write(write)
+            .custom_flags(nix::libc::O_NONBLOCK)
             .open(path)
             .map_err(|e| {
                 let error = Error::io("cannot open", e).at_path(path);
@@ -44,12 +50,23 @@ impl FileStore {
                     error
                 }
             })?;
-        Self::lock(file, path, sharing)
+        let kind = file
+            .metadata()
+            .map_err(|e| Error::io("cannot look at", e).at_path(path))?
+            .file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(Error::new(
+                ErrorKind::InvalidRequest,
+                "neither a file nor a block device",
+            )
+            .at_path(path));
+        }
+        Ok(file)
     }
 
     /// Opens an existing file to look at it while somebody else may be writing it.
     pub fn open_unlocked(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io("cannot open", e).at_path(path))?;
+        let file = Self::open_file(path, false)?;
         Ok(Self {
             file,
             path: path.to_owned(),
@@ -187,7 +204,8 @@ impl Store for FileStore {
         let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         match fallocate(&self.file, mode, offset as i64, (end - offset) as i64) {
             Ok(()) => Ok(()),
-            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {
+            // Devices with large sectors refuse small holes with EINVAL.
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => {
                 let zeros = vec![0; (end - offset).min(1 << 20) as usize];
                 let mut at = offset;
                 while at < end {

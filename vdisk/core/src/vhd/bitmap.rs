@@ -1,14 +1,12 @@
 //! Which sectors of a block were written: one bit each, first sector in the highest bit.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A block's sector bitmap, shared by readers and writers without a lock. Bits are only ever set.
 #[derive(Debug)]
 pub struct Bitmap {
     words: Box<[AtomicU64]>,
     sectors: u64,
-    /// Whether it changed since it was last set aside for writing.
-    pub dirty: AtomicBool,
 }
 
 impl Bitmap {
@@ -17,11 +15,7 @@ impl Bitmap {
         let words = (0..sectors.div_ceil(64))
             .map(|_| AtomicU64::new(0))
             .collect();
-        Self {
-            words,
-            sectors,
-            dirty: AtomicBool::new(false),
-        }
+        Self { words, sectors }
     }
 
     /// A bitmap as it lies on disk; bytes past the last sector are ignored.

@@ -29,8 +29,8 @@ const PER_SECTOR: usize = SECTOR as usize / 4;
 
 /// What is known in memory of a block's bitmap.
 mod state {
-    /// Not read yet.
-    pub const UNKNOWN: u8 = 0;
+    /// Not read yet, or the block has none.
+    pub const UNREAD: u8 = 0;
     /// Every sector was written.
     pub const FULL: u8 = 1;
     /// Some sectors were; the bitmap is in the map.
@@ -49,7 +49,6 @@ pub struct Dynamic {
     states: Box<[AtomicU8]>,
     partial: RwLock<HashMap<usize, Arc<Bitmap>>>,
     growth: Mutex<Growth>,
-    frozen: Mutex<FrozenParts>,
 }
 
 /// Where the file ends, and what changed since the last flush.
@@ -62,19 +61,11 @@ struct Growth {
     /// Slots freed since the last flush; the table on disk may still name them.
     freed: Vec<u64>,
     /// Blocks that the table on disk does not name yet.
-    new_blocks: Vec<usize>,
+    new_blocks: BTreeSet<usize>,
     /// Blocks of the table on disk whose bitmap gained bits.
-    changed_blocks: Vec<usize>,
+    changed_blocks: BTreeSet<usize>,
     /// Sectors of the table that changed.
     changed_table: BTreeSet<usize>,
-}
-
-/// What a flush set aside, to be written when the data is durable.
-#[derive(Default)]
-struct FrozenParts {
-    writes: Vec<(u64, Vec<u8>)>,
-    blocks: Vec<usize>,
-    freed: Vec<u64>,
 }
 
 impl Dynamic {
@@ -88,10 +79,7 @@ impl Dynamic {
         footer: [u8; FOOTER_LEN],
         footer_at: u64,
     ) -> Self {
-        let states = table
-            .iter()
-            .map(|_| AtomicU8::new(state::UNKNOWN))
-            .collect();
+        let states = table.iter().map(|_| AtomicU8::new(state::UNREAD)).collect();
         Self {
             store,
             sectors: size / SECTOR,
@@ -106,11 +94,10 @@ impl Dynamic {
                 footer_at,
                 free: Vec::new(),
                 freed: Vec::new(),
-                new_blocks: Vec::new(),
-                changed_blocks: Vec::new(),
+                new_blocks: BTreeSet::new(),
+                changed_blocks: BTreeSet::new(),
                 changed_table: BTreeSet::new(),
             }),
-            frozen: Mutex::default(),
         }
     }
 
@@ -161,7 +148,7 @@ impl Dynamic {
                     let bitmap = Bitmap::from_bytes(&bytes, self.block_sectors);
                     let mut partial = self.partial.write().unwrap_or_else(PoisonError::into_inner);
                     // Whoever read it first has made it known; later changes are in theirs.
-                    if self.states[block].load(Ordering::Acquire) == state::UNKNOWN {
+                    if self.states[block].load(Ordering::Acquire) == state::UNREAD {
                         if bitmap.is_full() {
                             self.states[block].store(state::FULL, Ordering::Release);
                         } else {
@@ -197,14 +184,13 @@ impl Dynamic {
             }
         };
         let bitmap = Bitmap::empty(self.block_sectors);
-        bitmap.dirty.store(true, Ordering::Relaxed);
         self.partial
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(block, Arc::new(bitmap));
         self.states[block].store(state::PARTIAL, Ordering::Release);
         self.table[block].store((slot / SECTOR) as u32, Ordering::Release);
-        growth.new_blocks.push(block);
+        growth.new_blocks.insert(block);
         growth.changed_table.insert(block / PER_SECTOR);
         Ok(slot)
     }
@@ -213,7 +199,7 @@ impl Dynamic {
     fn free(&self, block: usize, slot: u64) {
         let mut growth = self.growth();
         self.table[block].store(UNUSED, Ordering::Release);
-        self.states[block].store(state::UNKNOWN, Ordering::Release);
+        self.states[block].store(state::UNREAD, Ordering::Release);
         self.partial
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -222,12 +208,9 @@ impl Dynamic {
         growth.changed_table.insert(block / PER_SECTOR);
     }
 
-    /// A bitmap as it is now, marked clean, with the place it belongs.
-    fn take_bitmap(&self, block: usize) -> Option<(u64, Vec<u8>)> {
-        let slot = self.slot(block)?;
-        let bitmap = self.partial(block)?;
-        // Clean first: a bit that is set after this will be written by the next flush, too.
-        bitmap.dirty.store(false, Ordering::SeqCst);
+    /// A block's bitmap as it is now, with the place it belongs; `None` for a block that was freed.
+    fn bitmap_bytes(&self, block: usize) -> Option<(u64, Vec<u8>)> {
+        let (slot, bitmap) = (self.slot(block)?, self.partial(block)?);
         Some((slot, bitmap.to_bytes(self.bitmap_len as usize)))
     }
 
@@ -312,9 +295,15 @@ impl Layer for Dynamic {
         let Some(bitmap) = self.bitmap(block, slot)? else {
             return Ok(Published::Yes);
         };
+        if bitmap.run(within, reservation.sectors) == (true, reservation.sectors) {
+            return Ok(Published::Yes);
+        }
+        // Bits appear under the lock that a flush takes too: whoever is told that a sector is written
+        // will find it in the next flush, whichever thread noted the block first.
+        let mut growth = self.growth();
         if bitmap.set(within, reservation.sectors) {
-            if !bitmap.dirty.swap(true, Ordering::SeqCst) {
-                self.growth().changed_blocks.push(block);
+            if !growth.new_blocks.contains(&block) {
+                growth.changed_blocks.insert(block);
             }
             if bitmap.is_full() {
                 self.states[block].store(state::FULL, Ordering::Release);
@@ -336,15 +325,16 @@ impl Layer for Dynamic {
             return Ok(Zeroed::Done(sectors));
         }
         let sectors = match self.bitmap(block, slot)? {
-            Some(bitmap) => match bitmap.run(within, sectors) {
+            Some(bitmap) if plain => match bitmap.run(within, sectors) {
                 (false, absent) => return Ok(Zeroed::Done(absent)),
                 (true, present) => present,
             },
-            None => sectors,
+            _ => sectors,
         };
-        // Zeros are written even where clearing bits would do: many readers ignore the bitmap.
+        // Under a key, zeros are written even where the bitmap would do: many readers ignore it, and
+        // some writers set it whole.
         if !plain {
-            return Ok(Zeroed::Write(sectors));
+            return Ok(Zeroed::NeedsWrite(sectors));
         }
         self.store
             .punch(slot + self.bitmap_len + within * SECTOR, sectors * SECTOR)?;
@@ -354,65 +344,62 @@ impl Layer for Dynamic {
     fn freeze(&self) -> Result<Frozen> {
         let mut growth = self.growth();
         // Bitmaps of blocks that no table on disk names may be written with the data they describe.
-        for (written, block) in growth.new_blocks.iter().enumerate() {
-            if let Some((slot, bytes)) = self.take_bitmap(*block)
-                && let Err(e) = self.store.write_at(slot, &bytes)
-            {
-                // Nothing is lost: what was marked clean is marked changed again, for the next try.
-                for block in &growth.new_blocks[..=written] {
-                    if let Some(bitmap) = self.partial(*block) {
-                        bitmap.dirty.store(true, Ordering::SeqCst);
-                    }
-                }
-                return Err(e);
+        for block in &growth.new_blocks {
+            if let Some((slot, bytes)) = self.bitmap_bytes(*block) {
+                self.store.write_at(slot, &bytes)?;
             }
         }
-        let mut blocks = std::mem::take(&mut growth.new_blocks);
-        let changed = std::mem::take(&mut growth.changed_blocks);
-        let mut writes: Vec<_> = changed
+        let bitmaps = growth
+            .changed_blocks
             .iter()
-            .filter_map(|block| self.take_bitmap(*block))
-            .collect();
-        writes.extend(
-            growth
-                .changed_table
-                .iter()
-                .map(|index| self.table_sector(*index)),
-        );
+            .filter_map(|block| self.bitmap_bytes(*block));
+        let table = growth
+            .changed_table
+            .iter()
+            .map(|index| self.table_sector(*index));
+        let writes = bitmaps.chain(table).collect();
+        let mut settled = std::mem::take(&mut growth.new_blocks);
+        settled.append(&mut growth.changed_blocks);
         growth.changed_table.clear();
-        blocks.extend(changed);
         let freed = std::mem::take(&mut growth.freed);
-        let dirty = !writes.is_empty();
-        *self.frozen.lock().unwrap_or_else(PoisonError::into_inner) = FrozenParts {
+        Ok(Frozen {
             writes,
-            blocks,
             freed,
-        };
-        Ok(Frozen { dirty })
+            settled: settled.into_iter().collect(),
+        })
     }
 
     fn persist(&self, frozen: Synced<Frozen>) -> Result<()> {
-        if !frozen.into_inner().dirty {
+        let Frozen {
+            writes,
+            freed,
+            settled,
+        } = frozen.into_inner();
+        if writes.is_empty() {
             return Ok(());
         }
-        let parts =
-            std::mem::take(&mut *self.frozen.lock().unwrap_or_else(PoisonError::into_inner));
-        for (offset, bytes) in &parts.writes {
+        for (offset, bytes) in &writes {
             self.store.write_at(*offset, bytes)?;
         }
         self.store.sync()?;
-        for slot in &parts.freed {
-            self.store
-                .punch(*slot, self.bitmap_len + self.block_sectors * SECTOR)?;
+        // The flush has done its work; giving space back may fail without harm, but then the slot may
+        // hold old bytes and is not used again before the disk is opened anew.
+        let len = self.bitmap_len + self.block_sectors * SECTOR;
+        let (given, kept): (Vec<u64>, Vec<u64>) = freed
+            .into_iter()
+            .partition(|slot| self.store.punch(*slot, len).is_ok());
+        if !kept.is_empty() {
+            tracing::warn!("space of {} blocks could not be given back", kept.len());
         }
-        self.growth().free.extend(parts.freed);
+        let mut growth = self.growth();
+        growth.free.extend(given);
         // A bitmap that is full and on disk need not be remembered.
         let mut partial = self.partial.write().unwrap_or_else(PoisonError::into_inner);
-        for block in parts.blocks {
-            if self.states[block].load(Ordering::Acquire) == state::FULL
-                && partial
-                    .get(&block)
-                    .is_some_and(|b| !b.dirty.load(Ordering::SeqCst))
+        for block in settled {
+            let full = self.states[block].load(Ordering::Acquire) == state::FULL;
+            if full
+                && !growth.changed_blocks.contains(&block)
+                && !growth.new_blocks.contains(&block)
             {
                 partial.remove(&block);
             }

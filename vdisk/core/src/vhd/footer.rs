@@ -75,6 +75,11 @@ impl Footer {
         }
     }
 
+    /// Whether a program of ours made the image.
+    pub fn is_ours(&self) -> bool {
+        self.creator == *CREATOR
+    }
+
     /// Whether bytes start like a footer; nothing else about them is checked.
     pub fn looks_like(bytes: &[u8]) -> bool {
         bytes.starts_with(COOKIE)

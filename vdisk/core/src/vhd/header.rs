@@ -10,9 +10,9 @@ pub const HEADER_LEN: usize = 1024;
 /// A block table entry of a block that was never written.
 pub const UNUSED: u32 = u32::MAX;
 
-/// Entries a block table may have: with 2 MiB blocks this is far beyond the largest disk, and it
-/// bounds what a hostile header can make us allocate to 64 MiB.
-const MAX_ENTRIES: u64 = 16 << 20;
+/// Entries a block table may have: with 2 MiB blocks this is sixteen times the largest disk, and it bounds
+/// what a hostile header can make us allocate to some tens of MiB.
+const MAX_ENTRIES: u64 = 1 << 20;
 
 const COOKIE: &[u8; 8] = b"cxsparse";
 const VERSION: u32 = 0x0001_0000;

@@ -11,6 +11,9 @@ use crate::flat::Flat;
 use crate::layer::Layer;
 use crate::store::Store;
 
+/// Damaged table entries told one by one; the rest is counted.
+const TOLD: usize = 16;
+
 /// An image, ready to be a layer.
 pub struct Opened {
     /// What the footer says.
@@ -166,7 +169,16 @@ fn open_dynamic(
     let header =
         DynamicHeader::parse(&bytes, footer.current_size).map_err(|e| e.at_offset(header_at))?;
     let table_end = header.table_offset + header.table_len();
-    let meta_end = table_end.max(header_at + HEADER_LEN as u64);
+    let header_end = header_at + HEADER_LEN as u64;
+    if header.table_offset < FOOTER_LEN as u64
+        || (header.table_offset < header_end && header_at < table_end)
+    {
+        return Err(Error::corrupt(
+            "the block table lies over the footer's copy or the dynamic header",
+        )
+        .at_offset(header.table_offset));
+    }
+    let meta_end = table_end.max(header_end);
     // Some writers do not pad the table to a whole sector.
     if header.table_offset + u64::from(header.entries) * 4 > payload_end {
         return Err(Error::corrupt(format!(
@@ -261,41 +273,47 @@ fn check_table(
         .map(|(block, entry)| (u64::from(*entry) * SECTOR, block))
         .collect();
     slots.sort_unstable();
-    let mut damage = |what: String, block: usize| {
-        let error = Error::corrupt(what)
-            .at_offset(header.table_offset + block as u64 * 4)
-            .remedy("open it read-only to save what is readable");
-        if !read_only {
-            return Err(error);
+    let mut found = 0usize;
+    let mut damage = |what: &dyn Fn() -> String, block: usize| {
+        found += 1;
+        if !read_only || found <= TOLD {
+            let error = Error::corrupt(what())
+                .at_offset(header.table_offset + block as u64 * 4)
+                .remedy("open it read-only to save what is readable");
+            if !read_only {
+                return Err(error);
+            }
+            troubles.push(error.to_string());
         }
-        troubles.push(error.to_string());
         Ok(())
     };
     for (at, block) in &slots {
+        let end = at + slot_len;
         if *at < meta_end {
-            damage(
-                format!("block {block} starts at {at}, inside the image's metadata"),
-                *block,
-            )?;
+            let what = || format!("block {block} starts at {at}, inside the image's metadata");
+            damage(&what, *block)?;
         }
-        if at + slot_len > payload_end {
-            damage(
-                format!(
-                    "block {block} ends at {}, past the end of the payload ({payload_end})",
-                    at + slot_len
-                ),
-                *block,
-            )?;
+        if end > payload_end {
+            let what = || {
+                format!("block {block} ends at {end}, past the end of the payload ({payload_end})")
+            };
+            damage(&what, *block)?;
         }
     }
     for pair in slots.windows(2) {
         let ((at, block), (next, other)) = (pair[0], pair[1]);
         if at + slot_len > next {
             damage(
-                format!("blocks {block} and {other} overlap at {next}"),
+                &|| format!("blocks {block} and {other} overlap at {next}"),
                 other,
             )?;
         }
+    }
+    if found > TOLD {
+        troubles.push(format!(
+            "{} more damaged entries of the block table",
+            found - TOLD
+        ));
     }
     Ok(slots.last().map(|(at, _)| at + slot_len))
 }
