@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -256,10 +256,18 @@ impl Drop for Running {
     }
 }
 
-/// Whether a process ends within `limit`.
+/// Whether a process ends within `limit`. One that is dead but not yet reaped has ended.
 pub fn ends(pid: Pid, limit: Duration) -> bool {
+    let alive = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.trim_start().chars().next());
+        state.is_some_and(|state| state != 'Z' && state != 'X')
+    };
     let end = Instant::now() + limit;
-    while Path::new(&format!("/proc/{pid}")).exists() {
+    while alive() {
         if Instant::now() > end {
             return false;
         }

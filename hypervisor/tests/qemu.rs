@@ -408,14 +408,15 @@ fn the_accelerator_is_measured_quickly_and_kept() {
     let measured = qemu.acceleration(AcceleratorChoice::Auto).unwrap();
     let took = began.elapsed();
     eprintln!("{measured:?} in {took:?}");
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    // Both budgets and both starts; a quiet machine takes a second.
+    assert!(took < Duration::from_secs(12), "{took:?}");
     assert!(!measured.reason.is_empty());
     let began = Instant::now();
     assert_eq!(
         qemu.acceleration(AcceleratorChoice::Auto).unwrap(),
         measured
     );
-    assert!(began.elapsed() < Duration::from_millis(50));
+    assert!(began.elapsed() < Duration::from_millis(500));
     match (
         measured.accelerator,
         qemu.acceleration(AcceleratorChoice::Kvm),
