@@ -10,14 +10,15 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Guard, Random, output, patchwork, peer, run};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::unistd::{Whence, lseek};
-use vdisk::Disk;
 use vdisk::memory::MemoryDisk;
+use vdisk::{BlockDevice, DeviceInfo, Disk, Extent};
 use vdisk_frontends::Error;
 use vdisk_frontends::fuse::{FuseMount, FuseOptions, Unmounted};
 
@@ -443,6 +444,105 @@ fn busy_mounts_come_down_and_say_so() {
         drop(raw);
         assert!(mounted.mount.wait_for(Duration::from_secs(5)));
     }
+}
+
+/// A disk whose reads wait until they are let go, and whose flushes fail until then.
+#[derive(Clone, Default)]
+struct Stuck(Arc<(Mutex<bool>, Condvar)>);
+
+struct StuckDisk(DeviceInfo, Stuck);
+
+impl BlockDevice for StuckDisk {
+    fn info(&self) -> &DeviceInfo {
+        &self.0
+    }
+    fn read_at(&self, _: u64, _: &mut [u8]) -> vdisk::Result<()> {
+        let (free, bell) = &*self.1.0;
+        drop(bell.wait_while(free.lock().unwrap(), |free| !*free));
+        Ok(())
+    }
+    fn write_at(&self, _: u64, _: &[u8]) -> vdisk::Result<()> {
+        Ok(())
+    }
+    fn write_zeroes(&self, _: u64, _: u64) -> vdisk::Result<()> {
+        Ok(())
+    }
+    fn discard(&self, _: u64, _: u64) -> vdisk::Result<()> {
+        Ok(())
+    }
+    fn flush(&self) -> vdisk::Result<()> {
+        if *self.1.0.0.lock().unwrap() {
+            return Ok(());
+        }
+        Err(vdisk::Error::new(vdisk::ErrorKind::NoSpace, "full"))
+    }
+    fn extents(&self, _: u64, _: u64, _: &mut dyn FnMut(Extent)) -> vdisk::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn mounts_that_linger_are_flushed() {
+    if !peer("fusermount3") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let info = DeviceInfo {
+        size: 1 << 20,
+        read_only: false,
+        preferred_io: 512,
+        name: "stuck".into(),
+    };
+    let stuck = Stuck::default();
+    let disk = Disk::new(StuckDisk(info, stuck.clone()));
+    let mount = FuseMount::mount(dir.path(), disk, FuseOptions::new([0; 512])).unwrap();
+    let raw = open(&mount.raw());
+    std::thread::scope(|scope| {
+        // Cut off or not, the disk does not return, so the service cannot end.
+        let reader = scope.spawn(move || raw.read_at(&mut [0; 512], 0));
+        std::thread::sleep(Duration::from_millis(200));
+        let error = mount.unmount().unwrap_err();
+        assert!(matches!(error, Error::Disk(_)), "{error}");
+        assert!(mount.is_mounted() && !mounted_at(dir.path()));
+        *stuck.0.0.lock().unwrap() = true;
+        stuck.0.1.notify_all();
+        let _ = reader.join().unwrap();
+    });
+    assert!(mount.wait_for(Duration::from_secs(5)));
+    mount.wait().unwrap();
+}
+
+/// Not a test of its own: the process of `sessions_that_fail_are_removed_and_reported`, which may open
+/// fewer files than its threads need.
+#[test]
+#[ignore = "started by another test"]
+fn child_short_of_descriptors() {
+    let Some(path) = std::env::var_os("VDISK_TEST_MOUNTPOINT").map(PathBuf::from) else {
+        return;
+    };
+    let mut options = FuseOptions::new([0; 512]);
+    options.threads = 100;
+    let mount = FuseMount::mount(&path, Disk::new(MemoryDisk::new(8)), options).unwrap();
+    assert!(mount.wait_for(Duration::from_secs(20)));
+    assert!(!mounted_at(&path), "a dead mount stays behind");
+    let error = mount.unmount().unwrap_err().to_string();
+    assert!(error.contains("FUSE session ended badly"), "{error}");
+    mount.wait().unwrap();
+}
+
+#[test]
+fn sessions_that_fail_are_removed_and_reported() {
+    if !peer("fusermount3") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let _unmount = Unmount(dir.path().into());
+    let script = "ulimit -n 40; VDISK_TEST_MOUNTPOINT=$1 exec \"$0\" --exact \
+        child_short_of_descriptors --ignored";
+    let exe = std::env::current_exe().unwrap();
+    let said = run("sh", &["-c", script, text(&exe), text(dir.path())]);
+    assert!(said.contains("1 passed"), "{said}");
+    assert!(!mounted_at(dir.path()));
 }
 
 /// Not a test of its own: the process that `killed_mounters_leave_nothing_behind` kills.

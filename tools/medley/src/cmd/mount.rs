@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use vdisk::image::{Mode, OpenedImage};
 use vdisk::vhd::{DiskType, Footer};
-use vdisk_frontends::fuse::{FuseMount, FuseOptions, Unmounted};
+use vdisk_frontends::fuse::{FuseMount, FuseOptions};
 
 use crate::args::{DiskArgs, ModeArgs, mode_name};
 use crate::exit::{Failure, Kind, Result};
@@ -122,10 +122,15 @@ fn serve(mount: &FuseMount, watch: &signals::Watch) -> Result<()> {
         });
         watch.wait();
         let unmounted = mount.unmount();
-        if let Ok(Unmounted::Lingering) = unmounted {
-            // The thread above would wait for as long as somebody keeps a file open.
-            tracing::error!("files are still open; what they write from now on is lost");
-            std::process::exit(Kind::Busy.code().into());
+        if mount.is_mounted() {
+            // The thread above would wait for as long as somebody keeps a file open. What was written
+            // until now is flushed, or the error says so.
+            let failure = unmounted.map_or_else(Failure::from, |_| {
+                let what = "files are still open; what they write from now on is lost";
+                Failure::new(Kind::Busy, what)
+            });
+            tracing::error!("{failure}");
+            std::process::exit(failure.kind().code().into());
         }
         let ended = ended.join().unwrap_or(Ok(()));
         unmounted.map(drop).and(ended).map_err(Failure::from)

@@ -57,11 +57,21 @@ pub enum Unmounted {
 /// A mounted disk. Dropping it does what [`FuseMount::unmount`] does, without telling of errors.
 ///
 /// If the process is killed, a watcher unmounts in its place.
-#[derive(Debug)]
 pub struct FuseMount {
     mount: Mount,
+    /// What to flush; `None` if nobody may write.
+    written: Option<Disk>,
     stats: Arc<Stats>,
     end: Arc<End>,
+}
+
+impl std::fmt::Debug for FuseMount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FuseMount")
+            .field("mount", &self.mount)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The end of the service, for those who wait for it.
@@ -74,7 +84,8 @@ struct End {
 #[derive(Debug, Default)]
 struct EndState {
     reached: bool,
-    flushed: Option<vdisk::Error>,
+    /// What went wrong at the end, until it is told.
+    failed: Option<Error>,
 }
 
 impl End {
@@ -101,20 +112,32 @@ impl FuseMount {
         config.clone_fd = true;
         let acl = fuser::SessionACL::Owner;
         let end = Arc::new(End::default());
+        let written = (!read_only).then_some(disk);
         let started = fuser::Session::from_fd(files, device, acl, config).and_then(|session| {
-            let (end, mount) = (end.clone(), mount.clone());
+            let (end, mount, written) = (end.clone(), mount.clone(), written.clone());
             std::thread::Builder::new()
                 .name("fuse-session".into())
                 .spawn(move || {
-                    if let Err(error) = session.run() {
-                        tracing::error!(%error, "FUSE session ended badly");
+                    let ended = match session.run() {
+                        // Cut off, by us or by `umount -f`; its users were told.
+                        Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {
+                            Ok(())
+                        }
+                        ended => ended,
+                    };
+                    let ended = ended.map_err(Error::io(mount.path(), "FUSE session ended badly"));
+                    // One that was not unmounted leaves a mount that nobody answers for.
+                    mount.abandon(ended.is_err());
+                    let flushed = flush(written.as_ref());
+                    drop(written);
+                    // Of two errors the caller gets the worse one: bytes may be lost.
+                    if let (Err(error), Err(_)) = (&ended, &flushed) {
+                        tracing::error!("{error}");
                     }
-                    mount.ended();
-                    let flushed = if read_only { None } else { disk.flush().err() };
                     let mut state = end.lock();
                     *state = EndState {
                         reached: true,
-                        flushed,
+                        failed: flushed.and(ended).err(),
                     };
                     end.bell.notify_all();
                 })
@@ -125,7 +148,12 @@ impl FuseMount {
             mount.ended();
             return Err(Error::io(path, "FUSE session cannot start")(source));
         }
-        Ok(Self { mount, stats, end })
+        Ok(Self {
+            mount,
+            written,
+            stats,
+            end,
+        })
     }
 
     /// The mountpoint, absolute.
@@ -153,7 +181,8 @@ impl FuseMount {
         !self.end.lock().reached
     }
 
-    /// Waits until somebody unmounts (`fusermount3 -u`, or [`FuseMount::unmount`] in another thread).
+    /// Waits until somebody unmounts (`fusermount3 -u`, or [`FuseMount::unmount`] in another thread), or
+    /// the service fails. What went wrong at the end is told once, to whoever asks first.
     pub fn wait(&self) -> Result<()> {
         while !self.wait_for(Duration::from_secs(3600)) {}
         self.result()
@@ -170,7 +199,19 @@ impl FuseMount {
     }
 
     /// Unmounts and flushes the disk. Open files do not stop it: see [`Unmounted`].
+    ///
+    /// Whatever this returns, what was written before the call is flushed, or the error says that it is
+    /// not; after an error [`FuseMount::is_mounted`] says whether the disk is still served.
     pub fn unmount(&self) -> Result<Unmounted> {
+        let unmounted = self.take_down();
+        // The end of the service flushes, but it may never come, or not before the process is gone.
+        if self.is_mounted() || matches!(unmounted, Ok(Unmounted::Lingering)) {
+            flush(self.written.as_ref())?;
+        }
+        unmounted
+    }
+
+    fn take_down(&self) -> Result<Unmounted> {
         if !self.is_mounted() {
             return self.result().map(|()| Unmounted::Clean);
         }
@@ -194,16 +235,19 @@ impl FuseMount {
         if cut_off && self.wait_for(Duration::from_secs(5)) {
             return self.result().map(|()| Unmounted::CutOff);
         }
+        // The directory is free for others, whom our watcher must not unmount.
+        self.mount.ended();
         Ok(Unmounted::Lingering)
     }
 
-    /// How the last flush went. Told once.
+    /// How the service ended. Told once.
     fn result(&self) -> Result<()> {
-        match self.end.lock().flushed.take() {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        }
+        self.end.lock().failed.take().map_or(Ok(()), Err)
     }
+}
+
+fn flush(written: Option<&Disk>) -> Result<()> {
+    Ok(written.map_or(Ok(()), Disk::flush)?)
 }
 
 impl Drop for FuseMount {

@@ -120,6 +120,18 @@ impl Mount {
         })
     }
 
+    /// Removes the mount after its session, if it is still there; with `failed`, parts of the session may
+    /// still be alive and are cut off. The watcher stays only if there is something left for it to do.
+    pub fn abandon(&self, failed: bool) {
+        if failed && self.is_there() {
+            self.abort();
+        }
+        match self.detach(true) {
+            Ok(_) => self.ended(),
+            Err(error) => tracing::error!(%error, "a dead mount stays behind"),
+        }
+    }
+
     /// Sends the watcher away. It would unmount whatever is mounted at the place, if it were only told
     /// that we are done.
     pub fn ended(&self) {
