@@ -23,8 +23,10 @@ const GRAIN: usize = 64 << 10;
 
 /// An image that is being made. It gets its name when it is [finished](NewImage::finish).
 pub struct NewImage {
+    stack: Arc<Stack>,
     disk: Disk,
-    draft: Draft,
+    /// Taken when it is finished.
+    draft: Option<Draft>,
     zeros: Zeros,
 }
 
@@ -80,8 +82,14 @@ impl NewImage {
             (Some(_), _) => Zeros::Write,
         };
         let layer = StackedLayer::new(layer, key.map(|key| Xts::new(&key.key)));
-        let disk = Disk::new(Stack::new(vec![layer], false, path.display().to_string())?);
-        Ok(Self { disk, draft, zeros })
+        let name = path.display().to_string();
+        let stack = Arc::new(Stack::new(vec![layer], false, name)?);
+        Ok(Self {
+            disk: Disk::from_arc(stack.clone()),
+            stack,
+            draft: Some(draft),
+            zeros,
+        })
     }
 
     /// Has every sector written, zeros too, so that readers that ignore VHD's sector bitmap see the same as
@@ -135,10 +143,9 @@ impl NewImage {
     }
 
     /// Makes the image durable and gives it its name.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
         self.disk.flush()?;
-        drop(self.disk);
-        self.draft.publish()
+        self.draft.take().map_or(Ok(()), Draft::publish)
     }
 
     fn write_chunk(&self, at: u64, buf: &[u8], maybe_data: bool) -> Result<()> {
@@ -203,6 +210,13 @@ impl NewImage {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)
             .map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for NewImage {
+    fn drop(&mut self) {
+        // Finished, all is on the medium; given up, nobody should wait for bytes that vanish.
+        self.stack.abandon();
     }
 }
 

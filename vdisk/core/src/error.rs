@@ -78,6 +78,8 @@ impl Error {
         let kind = match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
             io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+            // We read only where a format says that there is something.
+            io::ErrorKind::UnexpectedEof => ErrorKind::Corrupt,
             _ => ErrorKind::Io,
         };
         let mut error = Self::new(kind, what).because(source);

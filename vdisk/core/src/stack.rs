@@ -101,6 +101,8 @@ pub struct Stack {
     flushing: Mutex<()>,
     /// A sync failed: what it should have made durable may be lost, and later syncs would not say so.
     poisoned: AtomicBool,
+    /// Nobody will want what was written: closing need not wait for the medium.
+    abandoned: AtomicBool,
 }
 
 impl Stack {
@@ -141,7 +143,13 @@ impl Stack {
             gate: RwLock::default(),
             flushing: Mutex::default(),
             poisoned: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
         })
+    }
+
+    /// Gives up what was not flushed: closing the stack writes nothing more.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 
     fn top(&self) -> &StackedLayer {
@@ -342,6 +350,9 @@ impl BlockDevice for Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
+        if *self.abandoned.get_mut() {
+            return;
+        }
         // Metadata of a clean close; an owner who needs to know flushes first.
         if let Err(e) = self.flush() {
             tracing::warn!("{}: the last flush failed: {e}", self.info.name);
