@@ -181,6 +181,10 @@ fn what_a_disk_cannot_do_is_refused() {
         errno(raw.write_all_at(&[1; 2], SIZE as u64 - 1).unwrap_err()),
         Errno::ENOSPC
     );
+    assert_eq!(
+        errno(raw.write_at(&[1; 2], SIZE as u64 + 1).unwrap_err()),
+        Errno::ENOSPC
+    );
     assert_eq!(raw.read_at(&mut [0; 10], SIZE as u64).unwrap(), 0);
     assert_eq!(raw.read_at(&mut [0; 10], SIZE as u64 - 4).unwrap(), 4);
     // The footer may be written as it is, but not changed.
@@ -210,6 +214,38 @@ fn what_a_disk_cannot_do_is_refused() {
     let mut all = vec![0; SIZE];
     mounted.disk.read_at(0, &mut all).unwrap();
     assert!(all.iter().all(|b| *b == 1), "nothing changed");
+}
+
+#[test]
+fn ranges_that_straddle_the_end_are_cut() {
+    let Some(mounted) = mount(vec![1; SIZE], |_| ()) else {
+        return;
+    };
+    let raw = open(&mounted.mount.raw());
+    let end = SIZE as u64;
+    assert_eq!(raw.write_at(&[2; 3000], end - 1000).unwrap(), 1000);
+    let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    let zero = FallocateFlags::FALLOC_FL_ZERO_RANGE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    for mode in [punch, zero] {
+        for past in [0, 512, 1 << 30] {
+            assert_eq!(fallocate(&raw, mode, (end + past) as i64, 4096), Ok(()));
+        }
+    }
+    assert_eq!(fallocate(&raw, punch, end as i64 - 10, 4096), Ok(()));
+    let mut tail = [0; 1001];
+    mounted.disk.read_at(end - 1001, &mut tail).unwrap();
+    assert_eq!(tail[0], 1);
+    assert!(tail[1..991].iter().all(|b| *b == 2));
+    assert_eq!(tail[991..], [0; 10]);
+    // The part that fits may be the footer's, which does not change.
+    let vhd = open(&mounted.mount.vhd());
+    let longer = [&footer(end)[..], &[9; 100]].concat();
+    assert_eq!(vhd.write_at(&longer, end).unwrap(), 512);
+    assert_eq!(fallocate(&vhd, punch, end as i64 + 512, 4096), Ok(()));
+    assert_eq!(
+        fallocate(&vhd, punch, end as i64 - 512, 4096),
+        Err(Errno::EPERM)
+    );
 }
 
 #[test]

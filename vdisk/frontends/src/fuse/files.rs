@@ -26,6 +26,7 @@ use nix::unistd::{getgid, getuid};
 use serde::Serialize;
 use vdisk::{Disk, ExtentKind};
 
+use super::allocated::Allocated;
 use crate::stats::{Op, Stats, Summary};
 
 /// Names of the files.
@@ -85,18 +86,8 @@ pub struct Files {
     mounted: SystemTime,
     /// Microseconds from `begin` to the last change.
     changed: AtomicU64,
-    allocated: Mutex<Allocated>,
+    allocated: Allocated,
     status: Mutex<OpenStatus>,
-}
-
-/// Bytes of the disk that are not holes, as far as they were counted lately.
-#[derive(Default)]
-struct Allocated {
-    bytes: u64,
-    /// Value of `changed` at the count.
-    as_of: u64,
-    /// Not to be counted again before; a long count keeps its result longer.
-    until: Option<Instant>,
 }
 
 /// Status files that are open, each as it was at its opening.
@@ -134,7 +125,7 @@ impl Files {
             begin: Instant::now(),
             mounted: SystemTime::now(),
             changed: AtomicU64::new(0),
-            allocated: Mutex::default(),
+            allocated: Allocated::default(),
             status: Mutex::default(),
         }
     }
@@ -180,27 +171,8 @@ impl Files {
         text.into()
     }
 
-    /// Bytes that are not holes: programs look for holes only in files that seem to have some.
     fn allocated(&self) -> u64 {
-        let changed = self.changed.load(Relaxed);
-        let mut known = lock(&self.allocated);
-        let fresh = known.until.is_some_and(|until| Instant::now() < until);
-        if fresh || (known.until.is_some() && known.as_of == changed) {
-            return known.bytes;
-        }
-        let begin = Instant::now();
-        let mut bytes = 0;
-        let counted = self.disk.extents(0, self.disk.size(), &mut |extent| {
-            if extent.kind == ExtentKind::Data {
-                bytes += extent.len;
-            }
-        });
-        *known = Allocated {
-            bytes: counted.map_or(self.disk.size(), |()| bytes),
-            as_of: changed,
-            until: Some(Instant::now() + TTL + begin.elapsed() * 50),
-        };
-        known.bytes
+        self.allocated.bytes(&self.disk, self.changed.load(Relaxed))
     }
 
     fn attr(&self, node: Node) -> FileAttr {
@@ -302,13 +274,17 @@ impl Files {
         });
     }
 
-    fn write_file(&self, node: Node, offset: u64, data: &[u8]) -> Result<(), Errno> {
+    /// Writes what fits, as a block device does, and says how much that was.
+    fn write_file(&self, node: Node, offset: u64, data: &[u8]) -> Result<u32, Errno> {
         self.check_writable(node)?;
-        match offset.checked_add(data.len() as u64) {
-            Some(end) if end <= self.size(node) => self.store(offset, data),
-            // As on a block device that is full.
-            _ => Err(Errno::ENOSPC),
+        let room = self.size(node).saturating_sub(offset);
+        let data = &data[..room.min(data.len() as u64) as usize];
+        if data.is_empty() {
+            return Err(Errno::ENOSPC);
         }
+        self.store(offset, data)?;
+        // The kernel's own limits keep the length far below 4 GiB.
+        Ok(data.len() as u32)
     }
 
     fn check_writable(&self, node: Node) -> Result<(), Errno> {
@@ -337,6 +313,10 @@ impl Files {
             return Err(Errno::EFBIG);
         }
         let len = end.min(size).saturating_sub(offset);
+        if len == 0 {
+            // There is nothing but holes past the end.
+            return Ok(());
+        }
         let on_disk = self.on_disk(offset, len);
         if on_disk < len {
             return Err(Errno::EPERM);
@@ -544,8 +524,7 @@ impl Filesystem for Files {
     ) {
         let node = Node::of(ino).ok_or(Errno::ENOENT);
         match node.and_then(|node| self.write_file(node, offset, data)) {
-            // The kernel's own limits keep the length far below 4 GiB.
-            Ok(()) => reply.written(data.len() as u32),
+            Ok(written) => reply.written(written),
             Err(errno) => reply.error(errno),
         }
     }

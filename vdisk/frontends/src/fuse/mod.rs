@@ -1,8 +1,9 @@
 //! A directory with the disk as files: `disk.raw`, `disk.vhd` and `status.json`.
 //!
-//! `files` answers the kernel's requests, `mount` attaches and detaches the directory; here is the
+//! `files` answers the kernel's requests, `allocated` knows how full they are, `mount` attaches and detaches the directory; here is the
 //! handle that keeps both together.
 
+mod allocated;
 mod files;
 mod mount;
 
