@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::Random;
 use nbd_client::*;
+use nix::fcntl::{Flock, FlockArg};
 use vdisk::memory::MemoryDisk;
 use vdisk::{BlockDevice, DeviceInfo, Disk, Error, ErrorKind, Extent, Result};
 use vdisk_frontends::Error as FrontendError;
@@ -303,6 +304,65 @@ fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
     );
 }
 
+#[test]
+fn a_stopping_server_leaves_its_successors_socket() {
+    let served = serve(MemoryDisk::new(8), NbdOptions::default());
+    let dir = std::fs::File::open(served.path.parent().unwrap()).unwrap();
+    let lock = Flock::lock(dir, FlockArg::LockExclusive).unwrap();
+    let path = served.path.clone();
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| served.server.shutdown());
+        // As a successor does, which holds the lock meanwhile.
+        within(Duration::from_secs(5), "stopping to listen", || {
+            UnixStream::connect(&path).is_err()
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(path.exists(), "removed without the lock");
+        std::fs::remove_file(&path).unwrap();
+        let _successor = UnixListener::bind(&path).unwrap();
+        drop(lock);
+        stopping.join().unwrap().unwrap();
+        UnixStream::connect(&path).unwrap();
+    });
+}
+
+#[test]
+fn a_panic_costs_the_connection_but_not_its_place() {
+    let moody = Moody::new();
+    let held = moody.held.clone();
+    let options = NbdOptions {
+        max_connections: 1,
+        ..NbdOptions::default()
+    };
+    let served = serve(moody, options);
+    // The first round panics in the connection's only thread; the second while another thread is at
+    // work on a slow request, in whichever thread gets the bad one.
+    for slow in [false, true] {
+        *held.0.lock().unwrap() = false;
+        let mut client = Client::connect(&served.path, true).unwrap();
+        if slow {
+            client.send(READ, 0, 512, 512, &[]).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        client.send(READ, 0, PANIC, 512, &[]).unwrap();
+        *held.0.lock().unwrap() = true;
+        held.1.notify_all();
+        let mut rest = Vec::new();
+        // All that comes is the slow one's reply, or nothing.
+        let _ = client.socket.read_to_end(&mut rest);
+        assert!(rest.len() <= 28 + 512, "{} bytes", rest.len());
+        within(Duration::from_secs(5), "giving the place back", || {
+            served.server.connections() == 0
+        });
+    }
+    let mut client = Client::connect(&served.path, true).unwrap();
+    assert_eq!(client.call(READ, 0, 0, 512, &[]), Ok(vec![7; 512]));
+    served.server.shutdown().unwrap();
+}
+
+/// Where [`Moody`] panics.
+const PANIC: u64 = 8192;
+
 /// A disk that fails, counts flushes, and holds reads of sector 1 until it is let go.
 struct Moody {
     info: DeviceInfo,
@@ -331,6 +391,7 @@ impl BlockDevice for Moody {
         &self.info
     }
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        assert_ne!(offset, PANIC, "as the test wants it");
         if offset == 512 {
             let (open, bell) = &*self.held;
             drop(

@@ -131,6 +131,7 @@ impl<'a> Connection<'a> {
     }
 
     fn work<'s>(&'s self, scope: &'s Scope<'s, '_>) {
+        let _panics = HangUp(self);
         let mut buffer = vec![0; PIECE];
         while !self.closed.load(Relaxed) {
             if let Err(error) = self.turn(scope, &mut buffer) {
@@ -488,6 +489,19 @@ impl<'a> Connection<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Ends the connection when one of its threads panics: the reply that the client waits for, or the rest
+/// of one, will never come.
+struct HangUp<'c, 'a>(&'c Connection<'a>);
+
+impl Drop for HangUp<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.closed.store(true, Relaxed);
+            let _ = self.0.socket.shutdown(std::net::Shutdown::Both);
+        }
     }
 }
 

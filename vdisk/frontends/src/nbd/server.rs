@@ -275,14 +275,9 @@ fn admit(shared: &Arc<Shared>, socket: UnixStream) {
             let (shared, socket) = (shared.clone(), socket.clone());
             move || {
                 drop(shared.clients());
-                if let Err(error) = serve(&shared, &socket) {
+                let goodbye = Goodbye { shared, socket, id };
+                if let Err(error) = serve(&goodbye.shared, &goodbye.socket) {
                     tracing::debug!(%error, "NBD negotiation failed");
-                }
-                // Hang up now: the entry of `clients` holds the socket open otherwise.
-                let _ = socket.shutdown(Shutdown::Both);
-                let mut clients = shared.clients();
-                if let Some(client) = clients.connected.remove(&id) {
-                    clients.leaving.push(client.thread);
                 }
             }
         });
@@ -291,6 +286,24 @@ fn admit(shared: &Arc<Shared>, socket: UnixStream) {
             clients.connected.insert(id, Client { socket, thread });
         }
         Err(error) => tracing::warn!(%error, "NBD client turned away: no thread"),
+    }
+}
+
+/// Gives a client's place back when its thread ends, even by a panic.
+struct Goodbye {
+    shared: Arc<Shared>,
+    socket: Arc<UnixStream>,
+    id: u64,
+}
+
+impl Drop for Goodbye {
+    fn drop(&mut self) {
+        // Hang up now: the entry of `clients` holds the socket open otherwise.
+        let _ = self.socket.shutdown(Shutdown::Both);
+        let mut clients = self.shared.clients();
+        if let Some(client) = clients.connected.remove(&self.id) {
+            clients.leaving.push(client.thread);
+        }
     }
 }
 
@@ -427,8 +440,13 @@ fn remove_dead(path: &Path, address: &UnixAddr) -> Result<()> {
     }
 }
 
-/// Removes the socket file if it is still the one we made.
+/// Removes the socket file if it is still the one we made. Under the lock, since a successor may be
+/// replacing it right now; without the lock a dead socket stays, for the next server to replace.
 fn remove(path: &Path, file: (u64, u64)) {
+    let _lock = match lock_parent(path) {
+        Ok(lock) => lock,
+        Err(error) => return tracing::warn!(%error, "the socket of an NBD server stays behind"),
+    };
     if fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == file) {
         let _ = fs::remove_file(path);
     }
