@@ -1,16 +1,17 @@
 //! A folder for one machine's sockets that nobody else may enter, gone with the machine.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
 use tempfile::TempDir;
 
 use crate::exit::{Failure, Result};
 
-const PREFIX: &str = "medley-";
+const PREFIX: &str = "medley-session-";
 const LOCK: &str = "alive";
 /// A folder that is younger may belong to a process that has not locked it yet.
 const SETTLED: Duration = Duration::from_secs(60);
@@ -38,7 +39,7 @@ impl RunDir {
                 "{}: cannot make a folder for sockets",
                 base.display()
             )))?;
-        let _lock = lock(dir.path());
+        let _lock = File::create_new(dir.path().join(LOCK)).ok().and_then(lock);
         Ok(Self { dir, _lock })
     }
 
@@ -48,14 +49,20 @@ impl RunDir {
     }
 }
 
-/// Takes the lock in a folder; `None` if a living process has it.
-fn lock(dir: &Path) -> Option<Flock<File>> {
+/// Takes the lock; `None` if a living process has it.
+fn lock(file: File) -> Option<Flock<File>> {
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
+}
+
+/// The lock file of a folder; `None` if there is none, and then the folder is not ours.
+fn lock_file(dir: &Path) -> Option<File> {
     let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(dir.join(LOCK));
-    Flock::lock(file.ok()?, FlockArg::LockExclusiveNonblock).ok()
+        .read(true)
+        // Whatever lies there under this name: neither follow it nor wait for it.
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(dir.join(LOCK))
+        .ok()?;
+    file.metadata().ok()?.is_file().then_some(file)
 }
 
 /// Removes folders of ours whose process has died.
@@ -75,7 +82,11 @@ fn sweep(base: &Path, settled: Duration) {
             .and_then(|time| time.elapsed().ok())
             .unwrap_or_default();
         let own = meta.uid() == nix::unistd::getuid().as_raw() && meta.mode() & 0o777 == 0o700;
-        if own && age >= settled && lock(&entry.path()).is_some() {
+        let judged = own && age >= settled;
+        let dead = judged
+            .then(|| lock_file(&entry.path()).and_then(lock))
+            .flatten();
+        if dead.is_some() {
             tracing::info!(path = %entry.path().display(), "removing what a killed process left");
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -96,14 +107,24 @@ mod tests {
             fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
             path
         };
-        let dead = make("medley-dead", 0o700);
-        let living = make("medley-living", 0o700);
-        let _lock = lock(&living).unwrap();
-        let open = make("medley-open-to-all", 0o755);
+        let session = |name: &str, mode| {
+            let path = make(name, mode);
+            let file = File::create_new(path.join(LOCK)).unwrap();
+            (path, file)
+        };
+        let (dead, _) = session("medley-session-dead", 0o700);
+        let (living, file) = session("medley-session-living", 0o700);
+        let _lock = lock(file).unwrap();
+        let (open, _) = session("medley-session-open-to-all", 0o755);
+        let (notes, _) = session("medley-notes", 0o700);
+        let foreign = make("medley-session-x", 0o700);
         let other = make("other", 0o700);
         sweep(base.path(), SETTLED);
         assert!(dead.exists(), "too young to be judged");
         sweep(base.path(), Duration::ZERO);
-        assert!(!dead.exists() && living.exists() && open.exists() && other.exists());
+        assert!(!dead.exists());
+        for kept in [living, open, notes, foreign, other] {
+            assert!(kept.join("sock").exists(), "{}", kept.display());
+        }
     }
 }
