@@ -1,6 +1,7 @@
 //! `medley boot`: a machine on a disk, its console on this terminal.
 
 use std::fs::File;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,11 +12,12 @@ use medley_hypervisor::qemu::Qemu;
 use medley_hypervisor::{
     Acceleration, AcceleratorChoice, DiskEndpoint, Hypervisor, MachineSpec, Network, Serial,
 };
+use nix::libc;
 use serde::Serialize;
 use vdisk::image::Mode;
 use vdisk_frontends::nbd::{NbdOptions, NbdServer};
 
-use crate::args::{DiskArgs, mode_name};
+use crate::args::{DiskArgs, mode_name, must_be_new};
 use crate::console::{Console, Outcome, Sink, Source};
 use crate::exit::{Failure, Result};
 use crate::output::{Fields, Report, Ui};
@@ -73,7 +75,8 @@ pub struct Boot {
     /// Folder for what a revertible session writes [default: the folder for temporary files]
     #[arg(long, value_name = "DIR", conflicts_with = "keep")]
     overlay_dir: Option<PathBuf>,
-    /// Where the serial console goes: this terminal, or a file that only takes what the guest says
+    /// Where the serial console goes: this terminal, or a new file, a device or a pipe that only takes
+    /// what the guest says
     #[arg(long, value_name = "stdio|PATH", default_value = "stdio")]
     serial: PathBuf,
     /// End the machine after so many seconds, as a failure
@@ -177,7 +180,7 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     let script = args.script.as_deref().map(read_script).transpose()?;
     let qemu = Qemu::find()?;
     let memory = plan(args.memory)?;
-    let sink = sink(&args.serial, ui)?;
+    check_serial(&args.serial)?;
     let found = args.disk.find()?;
     let key = args.disk.unlock(ui, &found)?;
 
@@ -199,6 +202,8 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     let encrypted = key.is_some();
     drop(key);
 
+    // Not before the disk is ours: a command that fails makes no file.
+    let sink = sink(&args.serial, ui)?;
     // Declared in the order in which they must come to be: dropped, the machine goes first.
     let run_dir = RunDir::new()?;
     let server = NbdServer::bind(
@@ -334,18 +339,48 @@ fn read_script(path: &Path) -> Result<Script> {
     Script::parse(&text).map_err(|e| Failure::new(e.kind(), format!("{name}: {e}")))
 }
 
+/// Whether the console can go to this path, before anybody types a passphrase: to a new file, or to a
+/// device or pipe that is there.
+fn check_serial(serial: &Path) -> Result<()> {
+    if serial == Path::new("stdio") || is_stream(serial) {
+        return Ok(());
+    }
+    must_be_new(serial)
+}
+
+fn is_stream(path: &Path) -> bool {
+    let kind = path.metadata().map(|meta| meta.file_type());
+    kind.is_ok_and(|kind| kind.is_char_device() || kind.is_fifo())
+}
+
 fn sink(serial: &Path, ui: Ui) -> Result<Sink> {
     match (serial == Path::new("stdio"), ui.json) {
         (true, false) => Ok(Sink::Stdout),
         (true, true) => Ok(Sink::Stderr),
-        (false, _) => {
-            let name = serial.display();
-            let file = File::create(serial).map_err(Failure::io(format!(
-                "{name}: cannot write the console to it"
-            )))?;
-            Ok(Sink::File(file))
-        }
+        (false, _) => serial_file(serial).map(Sink::File),
     }
+}
+
+fn serial_file(path: &Path) -> Result<File> {
+    check_serial(path)?;
+    let name = path.display();
+    let mut options = File::options();
+    options.write(true);
+    if is_stream(path) {
+        // Opening a pipe waits for its reader otherwise.
+        options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    } else {
+        options.create_new(true);
+    }
+    options.open(path).map_err(|error| {
+        let unread = error.raw_os_error() == Some(libc::ENXIO);
+        let what = format!("{name}: cannot write the console to it");
+        let failure = Failure::io::<std::io::Error>(what)(error);
+        match unread {
+            true => failure.remedy("if it is a pipe, start its reader first"),
+            false => failure,
+        }
+    })
 }
 
 /// The disk's name as machines may be called.
@@ -363,4 +398,33 @@ fn machine_name(disk: &Path) -> String {
         .take(64)
         .collect();
     if name.is_empty() { "disk".into() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Kind;
+
+    #[test]
+    fn the_console_replaces_no_file_and_waits_for_no_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        drop(serial_file(&path).unwrap());
+        assert_eq!(serial_file(&path).unwrap_err().kind(), Kind::Usage);
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path().join("nowhere"), &link).unwrap();
+        assert_eq!(serial_file(&link).unwrap_err().kind(), Kind::Usage);
+        serial_file(Path::new("/dev/null")).unwrap();
+
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let unread = serial_file(&pipe).unwrap_err().to_string();
+        assert!(unread.contains("start its reader"), "{unread}");
+        let _reader = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&pipe)
+            .unwrap();
+        serial_file(&pipe).unwrap();
+    }
 }
