@@ -73,6 +73,7 @@ impl DiskArgs {
             Some(header) => {
                 // Nobody wants to type a passphrase for a header that cannot be read.
                 KeyFile::open(header)?;
+                secrets::guard();
                 self.passphrase.read(&self.disk).map(Some)
             }
             None => Ok(None),
