@@ -1,8 +1,10 @@
 //! The kernel's requests for the three files, answered from the disk.
 //!
-//! Files bypass the page cache (direct I/O): plaintext does not linger in the host's memory, and a
-//! request is as large as the program makes it, up to 1 MiB. Mapping a file into memory still works,
-//! where the kernel can.
+//! Files bypass the page cache (direct I/O): a request is as large as the program makes it, up to 1 MiB,
+//! and the kernel keeps no plaintext of what is read and written so. Mapping a file into memory still
+//! works, where the kernel can; mapped pages are in the page cache. What was read is wiped from our
+//! buffers when their threads end; what is written passes through buffers of the FUSE library, which
+//! are freed as they are.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,6 +27,7 @@ use nix::fcntl::FallocateFlags;
 use nix::unistd::{getgid, getuid};
 use serde::Serialize;
 use vdisk::{Disk, ExtentKind};
+use zeroize::Zeroizing;
 
 use super::allocated::Allocated;
 use crate::stats::{Op, Stats, Summary};
@@ -46,8 +49,9 @@ const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
 
 thread_local! {
-    /// Where reads go on their way to the kernel; one per thread, so that no request allocates.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Where reads go on their way to the kernel; one per thread, so that no request allocates. Never
+    /// resized: growing would leave a copy behind that nobody wipes.
+    static BUFFER: RefCell<Zeroizing<Vec<u8>>> = RefCell::new(Zeroizing::new(Vec::new()));
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,7 +268,7 @@ impl Files {
         let len = self.size(node).saturating_sub(offset).min(size.into()) as usize;
         BUFFER.with_borrow_mut(|buffer| {
             if buffer.len() < len {
-                buffer.resize(len, 0);
+                *buffer = Zeroizing::new(vec![0; len.next_power_of_two()]);
             }
             let out = &mut buffer[..len];
             match self.fill(offset, out) {
