@@ -129,10 +129,10 @@ pub fn ensure(kind: Kind, out: Option<&Path>, force: bool) -> Result<Description
         None => workspace::target()?.join("guests"),
     };
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
-    match kind {
+    setup::with_fresh_lists(|| match kind {
         Kind::Tiny => ensure_recipe(&tiny::Tiny::new(&out)?, &out, force),
         Kind::Debian => ensure_recipe(&debian::Debian::new()?, &out, force),
-    }
+    })
 }
 
 fn ensure_recipe<R: Recipe>(recipe: &R, out: &Path, force: bool) -> Result<Description> {

@@ -46,6 +46,31 @@ impl std::fmt::Display for MayNotInstall {
 
 impl std::error::Error for MayNotInstall {}
 
+/// What apt said, or could not fetch, is explained by package lists that are missing or old. Put
+/// into an error's context, it lets [`with_fresh_lists`] try again.
+#[derive(Debug)]
+pub struct StaleLists;
+
+impl std::fmt::Display for StaleLists {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("apt's package lists may be missing or old (`sudo apt-get update` renews them)")
+    }
+}
+
+/// Does `work`; if that fails for [`StaleLists`] and we may refresh them, once more with fresh ones.
+pub fn with_fresh_lists<T>(work: impl Fn() -> Result<T>) -> Result<T> {
+    let first = match work() {
+        Err(error) if error.is::<StaleLists>() && !crate::run::interrupted() => error,
+        outcome => return outcome,
+    };
+    let Some(privilege) = Privilege::find() else {
+        return Err(first);
+    };
+    eprintln!("{first:#}");
+    progress::step("refresh the package lists", || apt::update(privilege))?;
+    work()
+}
+
 pub fn run(args: &Args) -> Result<()> {
     if !args.check {
         ensure(args.purpose)?;
@@ -171,4 +196,29 @@ fn install_line(purpose: Purpose, missing: &[&'static str]) -> Result<String> {
         "sudo apt-get install --no-install-recommends {}",
         missing.join(" ")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_failure_that_lists_do_not_explain_is_not_tried_again() {
+        let calls = std::cell::Cell::new(0);
+        let outcome = with_fresh_lists(|| -> Result<()> {
+            calls.set(calls.get() + 1);
+            Err(anyhow!("the disk is full").context("cannot build"))
+        });
+        assert_eq!(outcome.unwrap_err().to_string(), "cannot build");
+        assert_eq!(calls.get(), 1);
+    }
+
+    #[test]
+    fn stale_lists_are_recognised_below_other_context() {
+        let error = anyhow!("no kernel")
+            .context(StaleLists)
+            .context("the guest");
+        assert!(error.is::<StaleLists>());
+    }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use sha2::{Digest, Sha256};
 
 use super::image::{self, Boot, MIB, Owners};
@@ -12,7 +12,7 @@ use super::tree::Tree;
 use super::{Built, MEDLEY_SH, Recipe};
 use crate::progress::step;
 use crate::run;
-use crate::setup::{self, DebianSources};
+use crate::setup::{self, DebianSources, StaleLists};
 
 /// Beyond the essential ones.
 const PACKAGES: &[&str] = &[
@@ -84,9 +84,16 @@ impl Debian {
             .iter()
             .copied()
             .chain(["base-files", "bash", "libc6", "apt"]);
+        let candidates = setup::candidates(asked.clone())?;
+        let unknown: Vec<_> = asked
+            .filter(|name| !candidates.contains_key(*name))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(anyhow!("apt does not know {}", unknown.join(", ")).context(StaleLists));
+        }
         Ok(Self {
             release,
-            candidates: setup::candidates(asked)?,
+            candidates,
         })
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::run;
+use crate::setup::StaleLists;
 
 const META: &str = "linux-image-cloud-amd64";
 
@@ -22,16 +23,19 @@ pub struct Kernel {
 impl Kernel {
     /// Finds out which kernel the machine's sources offer. `cache` keeps unpacked ones.
     pub fn find(cache: &Path) -> Result<Self> {
-        let depends = run::answer(&mut run::command("apt-cache", ["depends", META]))?;
+        let depends =
+            run::capture(&mut run::command("apt-cache", ["depends", META])).context(StaleLists)?;
         let package = depends
             .lines()
             .filter_map(|line| line.trim().strip_prefix("Depends: "))
             .find(|name| name.starts_with("linux-image-"))
-            .with_context(|| format!("apt does not know {META}; try `apt-get update`"))?
+            .with_context(|| format!("apt does not know {META}"))
+            .context(StaleLists)?
             .to_owned();
         let version = crate::setup::candidates([package.as_str()])?
             .remove(&package)
-            .with_context(|| format!("apt offers no version of {package}"))?;
+            .with_context(|| format!("apt offers no version of {package}"))
+            .context(StaleLists)?;
         let tree = cache.join(format!(".{package}_{}", version.replace(':', "%")));
         Ok(Self {
             package,
@@ -57,7 +61,8 @@ impl Kernel {
                 ],
             )
             .current_dir(&download),
-        )?;
+        )
+        .context(StaleLists)?;
         let package = std::fs::read_dir(&download)?
             .find_map(|entry| {
                 Some(entry.ok()?.path()).filter(|p| p.extension().is_some_and(|e| e == "deb"))

@@ -66,11 +66,12 @@ fn parse_installed(output: &str) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// The version that apt would install of each of `names`; a package it does not know is left out.
+/// The version that apt would install of each of `names`; a package it does not know is left out,
+/// but an apt that cannot answer is an error.
 pub fn candidates<'a>(
     names: impl IntoIterator<Item = &'a str>,
 ) -> Result<BTreeMap<String, String>> {
-    let output = run::answer(&mut run::command(
+    let output = run::capture(&mut run::command(
         "apt-cache",
         ["policy"].into_iter().chain(names),
     ))?;
@@ -100,7 +101,7 @@ pub fn all_known(names: &[&'static str]) -> Result<bool> {
 
 /// Every version of `name` that the sources offer.
 pub fn versions(name: &str) -> Result<Vec<String>> {
-    let output = run::answer(&mut run::command("apt-cache", ["madison", name]))?;
+    let output = run::capture(&mut run::command("apt-cache", ["madison", name]))?;
     Ok(output
         .lines()
         .filter_map(|line| Some(line.split('|').nth(1)?.trim().to_owned()))

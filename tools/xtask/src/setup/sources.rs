@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
+use super::StaleLists;
 use crate::run;
 
 /// The machine's Debian archives, without third parties.
@@ -48,7 +49,7 @@ impl DebianSources {
         }
         let entries: Vec<_> = entries.into_iter().map(|(entry, _)| entry).collect();
         if entries.is_empty() {
-            bail!("apt knows no Debian archive; is `apt-get update` still to be run?");
+            return Err(anyhow!("apt knows no Debian archive").context(StaleLists));
         }
         Ok(Self { entries })
     }
