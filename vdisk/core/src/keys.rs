@@ -33,6 +33,18 @@ impl KeyFile {
         passphrase: &[u8],
         kdf: Kdf,
     ) -> Result<(Self, DiskKey)> {
+        let (draft, key) = Self::draft(path, label, passphrase, kdf)?;
+        Ok((draft.publish()?, key))
+    }
+
+    /// Like [`KeyFile::create`], but the file gets its name only with [`KeyDraft::publish`]: for a header
+    /// that shall not be there before its disk is.
+    pub fn draft(
+        path: &Path,
+        label: &str,
+        passphrase: &[u8],
+        kdf: Kdf,
+    ) -> Result<(KeyDraft, DiskKey)> {
         let fail = |e| wrap(e, path);
         let key = VolumeKey::random().map_err(fail)?;
         let params = CreateParams {
@@ -40,17 +52,15 @@ impl KeyFile {
             kdf,
             ..CreateParams::default()
         };
-        let mut header = Header::create(&params, &key, passphrase).map_err(fail)?;
+        let header = Header::create(&params, &key, passphrase).map_err(fail)?;
         let draft = Draft::new(path)?;
         carry_out(&header.update_plan(), &draft.store()?)?;
-        draft.publish()?;
-        header.persisted();
         let file = Self {
             path: path.to_owned(),
             header,
         };
         let key = file.disk_key(&key)?;
-        Ok((file, key))
+        Ok((KeyDraft { draft, file }, key))
     }
 
     /// Reads a header file.
@@ -129,6 +139,26 @@ impl KeyFile {
     }
 }
 
+/// A header file without a name yet. Dropped, it never existed.
+pub struct KeyDraft {
+    draft: Draft,
+    file: KeyFile,
+}
+
+impl KeyDraft {
+    /// The header.
+    pub fn header(&self) -> &Header {
+        self.file.header()
+    }
+
+    /// Makes the file durable and gives it its name. Never replaces a file.
+    pub fn publish(mut self) -> Result<KeyFile> {
+        self.draft.publish()?;
+        self.file.header.persisted();
+        Ok(self.file)
+    }
+}
+
 fn carry_out(plan: &[Step], store: &FileStore) -> Result<()> {
     for step in plan {
         match step {
@@ -178,6 +208,18 @@ mod tests {
         let file = KeyFile::open(&path).unwrap();
         assert_eq!(file.unlock(b"first").unwrap_err().kind(), ErrorKind::Key);
         assert!(file.unlock(b"second").unwrap().key == key.key);
+    }
+
+    #[test]
+    fn a_draft_has_no_name_until_it_is_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.vhd.luks");
+        drop(KeyFile::draft(&path, "test", b"first", KDF).unwrap());
+        let (draft, key) = KeyFile::draft(&path, "test", b"first", KDF).unwrap();
+        assert!(!path.exists());
+        let uuid = draft.header().uuid().to_owned();
+        assert_eq!(draft.publish().unwrap().header().uuid(), uuid);
+        assert!(KeyFile::open(&path).unwrap().unlock(b"first").unwrap().key == key.key);
     }
 
     #[test]
