@@ -8,10 +8,10 @@ use clap::Args;
 use serde::Serialize;
 use vdisk::Disk;
 use vdisk::convert::NewImage;
-use vdisk::image::{DiskKey, Format, Mode};
+use vdisk::image::{Format, Mode};
 
 use crate::args::{DiskArgs, format, must_be_new};
-use crate::cmd::create::NewHeader;
+use crate::cmd::create::{HeaderDraft, NewHeader, finish};
 use crate::exit::{Failure, Kind, Result};
 use crate::output::{Fields, Report, Ui};
 use crate::{progress, signals, size};
@@ -46,18 +46,10 @@ pub struct Copied {
     output: PathBuf,
     format: &'static str,
     size: u64,
-    /// Bytes that the new file takes on its file system.
-    allocated: u64,
+    /// Bytes that the new file takes on its file system, where that can be found out.
+    allocated: Option<u64>,
     seconds: f64,
     encryption: Option<NewHeader>,
-}
-
-impl Copied {
-    /// Adds the header that was made with it.
-    pub fn under(mut self, header: NewHeader) -> Self {
-        self.encryption = Some(header);
-        self
-    }
 }
 
 impl Report for Copied {
@@ -77,13 +69,12 @@ impl Report for Copied {
             verb,
             format!("{} to {}, {format}", input.display(), output.display()),
         );
+        let allocated = allocated.map_or(String::new(), |bytes| {
+            format!(", {} on disk", size::human(bytes))
+        });
         fields.row(
             "size",
-            format!(
-                "{}, {} on disk, in {seconds:.1} s",
-                size::human(*size),
-                size::human(*allocated)
-            ),
+            format!("{}{allocated}, in {seconds:.1} s", size::human(*size)),
         );
         if let Some(header) = &self.encryption {
             header.rows(&mut fields);
@@ -109,6 +100,7 @@ pub fn run(args: Convert, ui: Ui) -> Result<()> {
         input: &args.input.disk,
         output: &args.output,
         format: args.format,
+        dense: false,
         damaged: !source.troubles.is_empty(),
     };
     ui.done(&job.run(ui, &source.disk, None)?);
@@ -125,16 +117,22 @@ pub struct Job<'a> {
     pub output: &'a Path,
     /// Its format.
     pub format: Format,
+    /// Whether every sector is written, zeros too.
+    pub dense: bool,
     /// Whether the source was found damaged when it was opened.
     pub damaged: bool,
 }
 
 impl Job<'_> {
-    /// Copies. A signal stops it, and then nothing is left.
-    pub fn run(self, ui: Ui, source: &Disk, key: Option<&DiskKey>) -> Result<Copied> {
+    /// Copies, encrypted under `header` if there is one. A signal stops it, and then nothing is left.
+    pub fn run(self, ui: Ui, source: &Disk, header: Option<HeaderDraft>) -> Result<Copied> {
         let begin = Instant::now();
         let size = source.size();
-        let image = NewImage::create(self.output, self.format, size, key)?;
+        let key = header.as_ref().map(|header| &header.key);
+        let mut image = NewImage::create(self.output, self.format, size, key)?;
+        if self.dense {
+            image = image.dense();
+        }
         let bytes = progress::Bytes::new(ui, "copying", size);
         let filled = image.fill_from(source, &|done| bytes.at(done));
         drop(bytes);
@@ -148,16 +146,18 @@ impl Job<'_> {
             }
             failure => failure,
         })?;
-        progress::busy(ui, "writing to disk", || image.finish())?;
+        let encryption =
+            progress::busy(ui, "writing to disk", || finish(image, self.output, header))?;
         Ok(Copied {
             verb: self.verb,
             input: self.input.to_owned(),
             output: self.output.to_owned(),
             format: self.format.name(),
             size,
-            allocated: allocated(self.output)?,
+            // The disk is there, whatever this says.
+            allocated: allocated(self.output).ok(),
             seconds: begin.elapsed().as_secs_f64(),
-            encryption: None,
+            encryption,
         })
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use vdisk::convert::NewImage;
 use vdisk::image::{DiskKey, Format};
-use vdisk::keys::{KeyFile, beside};
+use vdisk::keys::{KeyDraft, KeyFile, beside};
 use vdisk::luks::Kdf;
 
 use crate::args::{KdfArgs, format, kdf_words, must_be_new};
@@ -38,6 +38,9 @@ pub struct Create {
     /// Encrypt it under a new key
     #[arg(long)]
     encrypt: bool,
+    /// Write every sector, zeros too: for a disk that QEMU shall use through a LUKS1 header
+    #[arg(long, requires = "encrypt")]
+    dense: bool,
     /// Where the new LUKS2 header with the key goes [default: DISK.luks]
     #[arg(long, value_name = "PATH", requires = "encrypt")]
     header: Option<PathBuf>,
@@ -92,20 +95,49 @@ pub fn run(args: Create, ui: Ui) -> Result<()> {
         false => None,
     };
     let key = draft.as_ref().map(|draft| &draft.key);
-    let image = NewImage::create(&args.disk, args.format, args.size, key)?;
+    let mut image = NewImage::create(&args.disk, args.format, args.size, key)?;
+    if args.dense {
+        image = image.dense();
+    }
     let bytes = progress::Bytes::new(ui, "filling", args.size);
     let filled = image.fill_with_zeros(&|done| bytes.at(done));
     drop(bytes);
     signals::check()?;
     filled?;
-    image.finish()?;
+    let encryption = finish(image, &args.disk, draft)?;
     ui.done(&Created {
         disk: args.disk,
         format: args.format.name(),
         size: args.size,
-        encryption: draft.map(HeaderDraft::keep),
+        encryption,
     });
     Ok(())
+}
+
+/// Gives a disk that is complete its name, and before that its header, so that no disk is ever there
+/// without its key.
+pub fn finish(
+    image: NewImage,
+    disk: &Path,
+    draft: Option<HeaderDraft>,
+) -> Result<Option<NewHeader>> {
+    let Some(HeaderDraft { draft, made, .. }) = draft else {
+        image.finish()?;
+        return Ok(None);
+    };
+    must_be_new(disk)?;
+    draft.publish()?;
+    if let Err(error) = image.finish() {
+        // Where there is a disk under this name, it may be the one that needs this header.
+        if matches!(disk.try_exists(), Ok(false))
+            && let Err(error) = std::fs::remove_file(&made.header)
+        {
+            let path = made.header.display();
+            tracing::warn!(%path, %error, "cannot remove the header of a disk that was not made");
+        }
+        return Err(error.into());
+    }
+    Ok(Some(made))
 }
 
 /// Where a new passphrase comes from when no other one is needed: both spellings mean it then.
@@ -117,12 +149,12 @@ pub fn new_passphrase(given: &PassphraseArgs, new: &NewPassphraseArgs) -> NewPas
     }
 }
 
-/// A new header file that is removed again unless the disk it was made for comes to be.
+/// A new header whose file gets its name together with the disk that it was made for, in [`finish`].
 pub struct HeaderDraft {
     /// The disk's key.
     pub key: DiskKey,
+    draft: KeyDraft,
     made: NewHeader,
-    kept: bool,
 }
 
 /// A header that was made.
@@ -165,38 +197,16 @@ impl HeaderDraft {
             })
             .collect();
         let made = progress::busy(ui, "deriving the key", || {
-            KeyFile::create(&path, &label, &passphrase, kdf)
+            KeyFile::draft(&path, &label, &passphrase, kdf)
         });
-        let (file, key) = made?;
-        let uuid = file.header().uuid().to_owned();
+        let (draft, key) = made?;
+        let uuid = draft.header().uuid().to_owned();
         let made = NewHeader {
             header: path,
             uuid,
             kdf: kdf_words(&kdf),
         };
-        let draft = Self {
-            key,
-            made,
-            kept: false,
-        };
         signals::check()?;
-        Ok(draft)
-    }
-
-    /// The disk is there: the header stays.
-    pub fn keep(mut self) -> NewHeader {
-        self.kept = true;
-        self.made.clone()
-    }
-}
-
-impl Drop for HeaderDraft {
-    fn drop(&mut self) {
-        if !self.kept
-            && let Err(error) = std::fs::remove_file(&self.made.header)
-        {
-            let path = self.made.header.display();
-            tracing::warn!(%path, %error, "cannot remove the header of a disk that was not made");
-        }
+        Ok(Self { key, draft, made })
     }
 }

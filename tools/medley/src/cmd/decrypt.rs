@@ -53,6 +53,7 @@ pub fn run(args: Decrypt, ui: Ui) -> Result<()> {
         input: &args.input.disk,
         output: &args.output,
         format: args.format,
+        dense: false,
         damaged: !source.troubles.is_empty(),
     };
     ui.done(&job.run(ui, &source.disk, None)?);

@@ -38,6 +38,9 @@ pub struct Encrypt {
     /// Format of the new file
     #[arg(long, value_name = "FORMAT", value_parser = format(), default_value = "vhd-dynamic")]
     format: Format,
+    /// Write every sector, zeros too: for a disk that QEMU shall use through a LUKS1 header
+    #[arg(long)]
+    dense: bool,
     #[command(flatten)]
     new_passphrase: NewPassphraseArgs,
     #[command(flatten)]
@@ -67,9 +70,9 @@ pub fn run(args: Encrypt, ui: Ui) -> Result<()> {
         input: &args.input.disk,
         output: &args.output,
         format: args.format,
+        dense: args.dense,
         damaged: !source.troubles.is_empty(),
     };
-    let copied = job.run(ui, &source.disk, Some(&draft.key))?;
-    ui.done(&copied.under(draft.keep()));
+    ui.done(&job.run(ui, &source.disk, Some(draft))?);
     Ok(())
 }

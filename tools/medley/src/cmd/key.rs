@@ -125,7 +125,9 @@ pub struct List {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The twin opens the same disk and does not follow later changes of passphrases: remove the file
-when it is no longer needed.
+when it is no longer needed. QEMU overlooks which sectors of a dynamic VHD were never written and
+decrypts those, too, into noise: a disk that it shall read or write through the twin should be
+dense (`medley disk encrypt --dense`, `medley disk create --encrypt --dense`).
 
 EXAMPLES
   medley disk key export-luks1 office.vhd

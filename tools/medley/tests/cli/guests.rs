@@ -151,7 +151,7 @@ fn a_script_that_waits_in_vain_fails_with_the_line() {
 fn time_is_up() {
     let Some(folder) = folder() else { return };
     let ran = folder.run(&format!(
-        "{BOOT} --timeout 1 --grace 0.2 --ready-marker never --serial log"
+        "{BOOT} --timeout 10 --grace 0.2 --ready-marker never --serial log"
     ));
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains("`never` never came"), "{ran:?}");

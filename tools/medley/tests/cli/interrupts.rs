@@ -1,7 +1,6 @@
 //! Signals in the middle of long work.
 
 use std::fs::File;
-use std::io::Write;
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
@@ -18,22 +17,30 @@ fn interrupted(folder: &Folder, args: &str, signal: Signal) -> i32 {
             .spawn()
             .unwrap(),
     );
-    // The file in the making has no name yet.
+    // The file in the making has no name yet, or one that nobody sees.
     until("the copy's beginning", || {
-        child.has_open("(deleted)") || child.0.try_wait().unwrap().is_some()
+        let ended = child.0.try_wait().unwrap();
+        assert!(
+            ended.is_none(),
+            "it ended before anybody stopped it: {ended:?}"
+        );
+        child.has_open("(deleted)") || child.has_open(".medley-")
     });
     child.signal(signal);
     child.code()
 }
 
+/// A disk of nothing but holes.
+fn holes(folder: &Folder, size: u64) {
+    let file = File::create(folder.path("big.raw")).unwrap();
+    file.set_len(size).unwrap();
+}
+
 #[test]
 fn an_interrupted_convert_leaves_nothing() {
     let folder = Folder::new();
-    let mut file = File::create(folder.path("big.raw")).unwrap();
-    for _ in 0..384 {
-        file.write_all(&[7; 1 << 20]).unwrap();
-    }
-    drop(file);
+    // Nothing to write, and so much to look at that nobody gets through before the signal.
+    holes(&folder, 1 << 40);
     let args = "disk convert big.raw out.vhd --format vhd-dynamic";
     assert_eq!(interrupted(&folder, args, Signal::SIGINT), 130);
     assert_eq!(folder.names(), ["big.raw"]);
@@ -43,15 +50,17 @@ fn an_interrupted_convert_leaves_nothing() {
 #[test]
 fn an_interrupted_encrypt_leaves_no_disk_and_no_header() {
     let folder = Folder::new();
-    // All holes: nothing to read, all to write.
-    File::create(folder.path("big.raw"))
-        .unwrap()
-        .set_len(8 << 30)
-        .unwrap();
+    // Nothing to read, all to write.
+    holes(&folder, 8 << 30);
     let args = format!(
         "disk encrypt big.raw out --format raw --passphrase-file pw {}",
         CHEAP.join(" ")
     );
     assert_eq!(interrupted(&folder, &args, Signal::SIGTERM), 143);
     assert_eq!(folder.names(), ["big.raw"]);
+    // Killed without a chance to clean up, it leaves nothing that is in the way of the next try.
+    assert_eq!(interrupted(&folder, &args, Signal::SIGKILL), -1);
+    let mut names = folder.names();
+    names.retain(|name| !(name.starts_with(".medley-") && name.ends_with(".part")));
+    assert_eq!(names, ["big.raw"]);
 }
