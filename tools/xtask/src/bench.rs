@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
         What::Disk { json } => ("bench-disk", json),
         What::Peers { json, .. } => ("bench-peers", json),
     };
-    let mut command = std::process::Command::new(built.join(program));
+    let mut command = run::command(&built.join(program).to_string_lossy(), [""; 0]);
     if let What::Peers { only, .. } = &args.what {
         command
             .args(["--only", only])

@@ -4,6 +4,8 @@
 mod picture;
 mod proof;
 
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -74,6 +76,11 @@ pub fn run(args: &Args) -> Result<()> {
     })?;
     let guest = guest::ensure(args.guest, None, false)?;
     let dir = workspace::target()?.join("demo");
+    // An earlier run may have been killed.
+    drop(Mounted {
+        medley: &medley,
+        dir: dir.join("mnt"),
+    });
     match std::fs::remove_dir_all(&dir) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             return Err(e).with_context(|| format!("cannot clear {}", dir.display()));
@@ -219,22 +226,20 @@ impl Demo {
             .arg("--passphrase-file")
             .arg(secret);
         self.shown(&mount);
-        run::quiet(&mut mount)?;
         let mounted = Mounted {
-            demo: self,
+            medley: &self.medley,
             dir: mountpoint.clone(),
         };
+        // What serves it is a process of its own: stopped halfway, it could still appear later.
+        run::to_the_end(&mut mount)?;
+        run::go_on()?;
         let raw = format!(
             "{}?offset={}",
             mountpoint.join("disk.raw").display(),
             self.guest.root.offset
         );
-        let debugfs = |request: &str| {
-            run::capture(&mut run::command(
-                "/usr/sbin/debugfs",
-                ["-c", "-R", request, &raw],
-            ))
-        };
+        let debugfs =
+            |request: &str| run::capture(&mut run::command("debugfs", ["-c", "-R", request, &raw]));
         let listing = debugfs("ls -p /")? + &debugfs("ls -p /etc")?;
         drop(mounted);
         // Lines are /inode/mode/uid/gid/name/size/.
@@ -376,17 +381,37 @@ impl Session {
     }
 }
 
-/// A FUSE mount of the demo's, undone when dropped.
+/// A folder of the demo's that may be mounted on, and is not any more when this is dropped.
 struct Mounted<'a> {
-    demo: &'a Demo,
+    medley: &'a Path,
     dir: PathBuf,
 }
 
 impl Drop for Mounted<'_> {
     fn drop(&mut self) {
-        if let Err(e) = run::quiet(self.demo.medley(["disk", "unmount"]).arg(&self.dir)) {
-            eprintln!("cannot unmount {}: {e:#}", self.dir.display());
+        if !is_mounted(&self.dir) {
+            return;
         }
+        let mut unmount = run::command(&self.medley.to_string_lossy(), ["disk", "unmount"]);
+        if let Err(e) = run::to_the_end(unmount.arg(&self.dir)) {
+            // The terminal may be gone, which is no reason to panic in here.
+            let _ = writeln!(
+                std::io::stderr(),
+                "cannot unmount {}: {e:#}",
+                self.dir.display()
+            );
+        }
+    }
+}
+
+/// Whether something is mounted on `dir`, be it served or dead.
+fn is_mounted(dir: &Path) -> bool {
+    let device = |path: &Path| path.symlink_metadata().map(|metadata| metadata.dev());
+    match (device(dir), dir.parent().map(device)) {
+        (Ok(own), Some(Ok(parent))) => own != parent,
+        // A mount whose server died answers nothing but errors.
+        (Err(e), _) => e.kind() != std::io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 
@@ -417,7 +442,7 @@ fn answers(console: &str) -> String {
 
 /// A passphrase nobody chose, in a file that only its owner may read.
 fn new_secret(dir: &Path) -> Result<tempfile::NamedTempFile> {
-    use std::io::{Read, Write};
+    use std::io::Read;
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
@@ -441,6 +466,13 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_is_told_from_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(is_mounted(Path::new("/proc")));
+        assert!(!is_mounted(dir.path()) && !is_mounted(&dir.path().join("none")));
+    }
 
     #[test]
     fn only_what_commands_print_is_an_answer() {

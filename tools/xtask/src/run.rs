@@ -1,33 +1,53 @@
 //! Running other programs so that an interrupt stops them, and a failure shows what they said.
 
 use std::ffi::OsStr;
-use std::io::{Read, Seek};
+use std::io::{IsTerminal, Read, Seek};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// How many bytes of a failed program's output are repeated.
 const TAIL: usize = 4000;
 
-fn interrupt_flag() -> &'static Arc<AtomicBool> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    FLAG.get_or_init(Arc::default)
+/// What a signal handler leaves for the rest of the program.
+#[derive(Default)]
+struct Interrupt {
+    raised: Arc<AtomicBool>,
+    /// The signal that raised it.
+    signal: Arc<AtomicUsize>,
+    /// Whether a terminal sent us here, which then tells our whole process group of a Ctrl-C.
+    terminal: bool,
 }
 
-/// From here on SIGINT and SIGTERM end the running child and then unwind through `Result`, so that
-/// every guard (temporary folder, half-written image) is dropped. A second signal ends at once.
+fn interrupt() -> &'static Interrupt {
+    static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
+    INTERRUPT.get_or_init(|| Interrupt {
+        terminal: std::io::stdin().is_terminal(),
+        ..Interrupt::default()
+    })
+}
+
+/// From here on SIGINT, SIGTERM and SIGHUP end the running child and then unwind through `Result`, so
+/// that every guard (temporary folder, mount, half-written image) is dropped. A second SIGINT or SIGTERM
+/// ends at once; a terminal that closes may well send SIGHUP twice.
 pub fn catch_signals() -> Result<()> {
-    for signal in [SIGINT, SIGTERM] {
+    use signal_hook::flag;
+    let Interrupt { raised, signal, .. } = interrupt();
+    for caught in [SIGINT, SIGTERM, SIGHUP] {
         // Order matters: the shutdown looks at the flag before this very signal raises it.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(interrupt_flag()))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(interrupt_flag())))
+        if caught != SIGHUP {
+            flag::register_conditional_shutdown(caught, 130, Arc::clone(raised))
+                .context("cannot install a signal handler")?;
+        }
+        flag::register_usize(caught, Arc::clone(signal), caught.unsigned_abs() as usize)
+            .and_then(|_| flag::register(caught, Arc::clone(raised)))
             .context("cannot install a signal handler")?;
     }
     Ok(())
@@ -35,31 +55,74 @@ pub fn catch_signals() -> Result<()> {
 
 /// Whether a signal asked us to stop.
 pub fn interrupted() -> bool {
-    interrupt_flag().load(Ordering::Relaxed)
+    interrupt().raised.load(Ordering::SeqCst)
 }
 
-/// `program` with `args`, and no standard input: nothing here ever asks a question.
+/// Fails if a signal asked us to stop.
+pub fn go_on() -> Result<()> {
+    if interrupted() {
+        bail!("interrupted");
+    }
+    Ok(())
+}
+
+/// Whether the signal that interrupts us went to our whole process group, as a terminal sends it.
+fn group_was_told() -> bool {
+    let Interrupt {
+        signal, terminal, ..
+    } = interrupt();
+    let signal = signal.load(Ordering::SeqCst);
+    *terminal
+        && [SIGINT, SIGHUP]
+            .map(|s| s.unsigned_abs() as usize)
+            .contains(&signal)
+}
+
+/// `program` with `args`, and no standard input: nothing here ever asks a question. It is looked for, and
+/// looks for others, where administrators' programs lie as well: an ordinary user's `PATH` lacks them.
 pub fn command<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Command {
+    let mut path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    path.push(":/usr/sbin:/sbin");
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null());
+    command.args(args).stdin(Stdio::null()).env("PATH", path);
     command
 }
 
-/// Waits for a child; on an interrupt ends `target` first: the child's pid, or, negative, its group.
-fn wait(child: &mut Child, target: Pid) -> Result<ExitStatus> {
+/// When a program that is being waited for is told to end.
+#[derive(Clone, Copy)]
+enum Until {
+    Interrupted,
+    /// Whatever interrupts us, this long.
+    Elapsed(Duration),
+}
+
+/// Waits for a child; ends `target` when it is time: the child's pid, or, negative, its group.
+fn wait(child: &mut Child, target: Pid, until: Until) -> Result<ExitStatus> {
+    const GRACE: Duration = Duration::from_secs(5);
+    let begun = Instant::now();
     let mut pause = Duration::from_millis(1);
-    let mut asked = false;
+    let mut told = false;
     loop {
         if let Some(status) = child.try_wait()? {
-            if interrupted() {
-                bail!("interrupted");
-            }
-            return Ok(status);
+            return match until {
+                Until::Interrupted => go_on().map(|()| status),
+                Until::Elapsed(_) => Ok(status),
+            };
         }
-        if interrupted() && !asked {
-            asked = true;
-            // It may have just ended by itself, which is as good.
-            let _ = kill(target, Signal::SIGTERM);
+        let over = match until {
+            Until::Interrupted => interrupted(),
+            Until::Elapsed(limit) => begun.elapsed() > limit,
+        };
+        if over && !told {
+            told = true;
+            // Some programs take a second signal as leave to end without cleaning up.
+            if target.as_raw() < 0 || !group_was_told() {
+                // It may have just ended by itself, which is as good.
+                let _ = kill(target, Signal::SIGTERM);
+            }
+        }
+        if matches!(until, Until::Elapsed(limit) if begun.elapsed() > limit + GRACE) {
+            let _ = kill(target, Signal::SIGKILL);
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
@@ -71,7 +134,14 @@ pub fn attached(command: &mut Command) -> Result<ExitStatus> {
     // In our own group, so that a person's Ctrl-C reaches it as well.
     let mut child = spawn(command)?;
     let pid = Pid::from_raw(child.id().cast_signed());
-    wait(&mut child, pid)
+    wait(&mut child, pid, Until::Interrupted)
+}
+
+/// Runs a program silently and to its end even if a signal asks us to stop, for at most a minute: what
+/// undoes something (a mount), and what cannot be undone halfway.
+pub fn to_the_end(command: &mut Command) -> Result<()> {
+    let (status, stdout, stderr) = collect(command, Until::Elapsed(Duration::from_secs(60)))?;
+    judge(command, status, &stdout, &stderr)
 }
 
 /// Runs a program silently. On failure the error carries the end of what it printed.
@@ -87,7 +157,12 @@ pub fn capture(command: &mut Command) -> Result<String> {
 
 /// Runs a program and returns both of its streams. On failure the error carries their end.
 pub fn both(command: &mut Command) -> Result<(String, String)> {
-    let (status, stdout, stderr) = collect(command)?;
+    let (status, stdout, stderr) = collect(command, Until::Interrupted)?;
+    judge(command, status, &stdout, &stderr)?;
+    Ok((stdout, stderr))
+}
+
+fn judge(command: &Command, status: ExitStatus, stdout: &str, stderr: &str) -> Result<()> {
     if !status.success() {
         let mut said = format!("{stdout}{stderr}");
         let cut = said.len().saturating_sub(TAIL);
@@ -101,18 +176,18 @@ pub fn both(command: &mut Command) -> Result<(String, String)> {
             said.trim_end()
         );
     }
-    Ok((stdout, stderr))
+    Ok(())
 }
 
 /// Runs a program whose failure is an answer, not an error: returns its standard output in any
 /// case (`dpkg-query` exits with 1 when only some of the packages are known).
 pub fn answer(command: &mut Command) -> Result<String> {
-    collect(command).map(|(_, stdout, _)| stdout)
+    collect(command, Until::Interrupted).map(|(_, stdout, _)| stdout)
 }
 
 /// Whether a program runs and succeeds; a program that is not there does not.
 pub fn succeeds(command: &mut Command) -> bool {
-    collect(command).is_ok_and(|(status, _, _)| status.success())
+    collect(command, Until::Interrupted).is_ok_and(|(status, _, _)| status.success())
 }
 
 /// The command as one would type it.
@@ -140,14 +215,14 @@ fn spawn(command: &mut Command) -> Result<Child> {
 }
 
 // Output goes to unnamed files: a pipe that nobody empties would stop the program.
-fn collect(command: &mut Command) -> Result<(ExitStatus, String, String)> {
+fn collect(command: &mut Command, until: Until) -> Result<(ExitStatus, String, String)> {
     let mut out = tempfile::tempfile().context("cannot make a temporary file")?;
     let mut err = tempfile::tempfile().context("cannot make a temporary file")?;
     command.stdout(out.try_clone()?).stderr(err.try_clone()?);
     // In a group of its own: what it starts in turn (mmdebstrap its apt) has to end with it.
     let mut child = spawn(command.process_group(0))?;
     let group = Pid::from_raw(-child.id().cast_signed());
-    let status = wait(&mut child, group)?;
+    let status = wait(&mut child, group, until)?;
     let mut text = [Vec::new(), Vec::new()];
     for (file, text) in [&mut out, &mut err].into_iter().zip(&mut text) {
         file.rewind()?;
@@ -181,6 +256,19 @@ mod tests {
         let error = quiet(&mut command("no-such-program", ["x"])).unwrap_err();
         assert!(error.to_string().contains("no-such-program"), "{error}");
         assert!(!succeeds(&mut command("no-such-program", ["x"])));
+    }
+
+    #[test]
+    fn a_program_that_never_ends_is_ended() {
+        let limit = Until::Elapsed(Duration::from_millis(50));
+        let (status, _, _) = collect(&mut command("sleep", ["60"]), limit).unwrap();
+        assert!(!status.success());
+    }
+
+    #[test]
+    fn programs_of_administrators_are_found() {
+        let path = capture(&mut command("sh", ["-c", "echo $PATH"])).unwrap();
+        assert!(path.trim_end().ends_with(":/usr/sbin:/sbin"), "{path}");
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Tiny {
         )?;
         tree.file("/root/.profile", 0o644, "PS1='medley-tiny:\\w# '\n")?;
         tree.copy(Path::new("/etc/os-release"))?;
-        run::quiet(run::command("/sbin/ldconfig", ["-X", "-r"]).arg(tree.path()))
+        run::quiet(run::command("ldconfig", ["-X", "-r"]).arg(tree.path()))
     }
 
     fn initramfs(&self, to: PathBuf) -> Result<PathBuf> {
