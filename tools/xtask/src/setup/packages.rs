@@ -2,8 +2,8 @@
 
 use clap::ValueEnum;
 
-/// `file:` migration targets and `reconnect-ms` came with these; older ones cannot suspend to us.
-pub const QEMU_AT_LEAST: (u32, u32) = (8, 2);
+/// The LUKS driver's detached `header`, by which QEMU reads our disks, came with this one.
+pub const QEMU_AT_LEAST: (u32, u32) = (9, 0);
 
 /// What a machine is to be able to do.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -54,6 +54,8 @@ const GUESTS: &[Purpose] = &[Guest, Demo, Test, Bench];
 const MACHINES: &[Purpose] = &[Guest, Demo, Test, Bench];
 const FUSE: &[Purpose] = &[Demo, Test, Bench];
 const PEERS: &[Purpose] = &[Test, Bench];
+/// The tests' lints and examples build the whole workspace, the benches with their peers included.
+const BUILDS: &[Purpose] = &[Test, Bench];
 
 const fn package(name: &'static str, why: &'static str, purposes: &'static [Purpose]) -> Package {
     Package {
@@ -92,6 +94,7 @@ static PACKAGES: &[Package] = &[
     ),
     package("xauth", "X authority files", GUESTS),
     package("xfonts-base", "bitmap fonts of the tiny guest", GUESTS),
+    package("xz-utils", "unpacks the kernel's modules", GUESTS),
     package("mmdebstrap", "the debian guest's file tree", GUESTS),
     package(
         "uidmap",
@@ -103,13 +106,15 @@ static PACKAGES: &[Package] = &[
     package("libvhdi-utils", "vhdiinfo and vhdimount: a VHD peer", PEERS),
     package("nbdkit", "an NBD peer", PEERS),
     package("libnbd-bin", "nbdinfo and nbdcopy: NBD clients", PEERS),
-    package("fio", "loads for the benches", &[Bench]),
+    package("fio", "loads for mounted disks", PEERS),
     package(
-        "pkg-config",
-        "finds OpenSSL, a peer in the benches",
-        &[Bench],
+        "python3",
+        "a program that maps a mounted file",
+        &[Test],
     ),
-    package("libssl-dev", "OpenSSL, a peer in the benches", &[Bench]),
+    package("procps", "kill, as a program", &[Test]),
+    package("pkg-config", "finds OpenSSL, a peer in the benches", BUILDS),
+    package("libssl-dev", "OpenSSL, a peer in the benches", BUILDS),
 ];
 
 #[cfg(test)]
