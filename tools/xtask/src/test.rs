@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that CI runs, step by step, each with its own time. A failed step
 //! does not keep the next ones from running.
 
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -63,10 +63,13 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-struct Runner {
-    nextest: bool,
-    args: Vec<String>,
-}
+/// The release that is installed where there is none; it builds with the Rust we build with.
+const NEXTEST: &str = "0.9.143";
+
+/// How nextest ends when it ran no test.
+const NO_TESTS: i32 = 4;
+
+const NO_MATCH: Outcome = Outcome::Skipped("no test matches");
 
 pub fn run(args: &Args) -> Result<()> {
     let wanted = |step: &Step| {
@@ -81,22 +84,19 @@ pub fn run(args: &Args) -> Result<()> {
         .copied()
         .filter(wanted)
         .collect();
-    let tests = steps
-        .iter()
-        .any(|step| matches!(step, Step::Quick | Step::Guests));
     let started = Instant::now();
-    if tests {
+    if steps.iter().any(|step| step.compiles()) {
         setup::ensure(Purpose::Test)?;
     }
-    let runner = Runner {
-        nextest: tests && nextest()?,
-        args: args.runner.clone(),
-    };
+    if steps.iter().any(|step| step.tests()) {
+        ensure_nextest()?;
+    }
 
     let mut results = vec![("setup", started.elapsed(), Outcome::Passed)];
+    let mut unmatched = !args.runner.is_empty() && steps.iter().any(|step| step.tests());
     for step in steps {
         let started = Instant::now();
-        let outcome = match run_step(step, &runner) {
+        let outcome = match run_step(step, &args.runner) {
             Ok(outcome) => outcome,
             Err(error) if run::interrupted() => return Err(error),
             Err(error) => Outcome::Failed(format!("{error:#}")),
@@ -104,12 +104,27 @@ pub fn run(args: &Args) -> Result<()> {
         if let Outcome::Failed(why) = &outcome {
             eprintln!("{}: {why}", step.name());
         }
+        unmatched &= !step.tests() || matches!(outcome, Outcome::Skipped(_));
         results.push((step.name(), started.elapsed(), outcome));
     }
-    summarise(&results, started.elapsed())
+    summarise(&results, started.elapsed())?;
+    if unmatched {
+        bail!("no test matches `{}`", args.runner.join(" "));
+    }
+    Ok(())
 }
 
 impl Step {
+    /// Whether it builds the workspace, and so needs what that needs.
+    fn compiles(self) -> bool {
+        !matches!(self, Self::Fmt | Self::Deny)
+    }
+
+    /// Whether it runs tests by nextest.
+    fn tests(self) -> bool {
+        matches!(self, Self::Quick | Self::Guests)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Fmt => "fmt",
@@ -122,7 +137,7 @@ impl Step {
     }
 }
 
-fn run_step(step: Step, runner: &Runner) -> Result<Outcome> {
+fn run_step(step: Step, filter: &[String]) -> Result<Outcome> {
     match step {
         Step::Fmt => show(&mut workspace::cargo(["fmt", "--all", "--check"])?),
         Step::Clippy => {
@@ -138,29 +153,35 @@ fn run_step(step: Step, runner: &Runner) -> Result<Outcome> {
         }
         Step::Quick => {
             let medley = medley()?;
-            show(runner.quick()?.env("MEDLEY_BIN", medley))
+            let mut tests = workspace::cargo(["nextest", "run", "--workspace"])?;
+            show_tests(tests.args(filter).env("MEDLEY_BIN", medley), filter)
         }
-        Step::Guests => guests(runner),
+        Step::Guests => guests(filter),
         Step::Doc => show(&mut workspace::cargo(["test", "--workspace", "--doc"])?),
         Step::Deny if deny::installed()? => show(&mut deny::check()?),
         Step::Deny => Ok(Outcome::Skipped(
-            "cargo-deny is not installed: `cargo xtask deny`",
+            "licences NOT checked; `cargo xtask deny` compiles cargo-deny (minutes) and checks them",
         )),
     }
 }
 
-fn guests(runner: &Runner) -> Result<Outcome> {
+fn guests(filter: &[String]) -> Result<Outcome> {
+    let names = guest_tests(filter)?;
+    if names.trim().is_empty() && !filter.is_empty() {
+        return Ok(NO_MATCH);
+    }
     let medley = medley()?;
     let tiny = guest::ensure(Kind::Tiny, None, false)?;
-    let mut tests = runner.guests()?;
+    let mut tests = nextest_guests("run", filter)?;
     tests
         .env("MEDLEY_BIN", medley)
         .env("MEDLEY_GUEST_TINY", tiny.vhd);
-    if runner.wants_debian()? {
+    // It takes a minute or more to make.
+    if names.contains("guest_debian_") {
         let debian = guest::ensure(Kind::Debian, None, false)?;
         tests.env("MEDLEY_GUEST_DEBIAN", debian.vhd);
     }
-    show(&mut tests)
+    show_tests(&mut tests, filter)
 }
 
 /// Builds the command line; returns where it lies.
@@ -175,106 +196,75 @@ fn medley() -> Result<std::path::PathBuf> {
     Ok(workspace::target()?.join("debug/medley"))
 }
 
-/// Whether cargo-nextest is there, installing it if it can be.
-fn nextest() -> Result<bool> {
-    let mut version = workspace::cargo(["nextest", "--version"])?;
-    if run::succeeds(&mut version) {
-        return Ok(true);
+/// Makes sure that cargo-nextest is there: it knows time limits and which tests want guests.
+fn ensure_nextest() -> Result<()> {
+    if run::succeeds(&mut workspace::cargo(["nextest", "--version"])?) {
+        return Ok(());
     }
-    let installed = progress::step("compile cargo-nextest (takes minutes)", || {
-        run::quiet(&mut workspace::cargo([
-            "install",
-            "cargo-nextest",
-            "--locked",
-        ])?)
-    });
-    match installed {
-        Ok(()) => Ok(true),
-        Err(error) if run::interrupted() => Err(error),
-        Err(error) => {
-            eprintln!("{error:#}\nfalling back to `cargo test`, which knows no time limits");
-            Ok(false)
-        }
+    let mut install =
+        workspace::cargo(["install", "cargo-nextest", "--locked", "--version", NEXTEST])?;
+    progress::step("compile cargo-nextest (takes minutes)", || {
+        run::quiet(&mut install)
+    })
+    .with_context(|| {
+        format!("the tests need cargo-nextest: `cargo install cargo-nextest --locked --version {NEXTEST}`")
+    })
+}
+
+/// `cargo nextest VERB` for the guest tests that `filter` lets through.
+fn nextest_guests(verb: &str, filter: &[String]) -> Result<Command> {
+    let args = [
+        "nextest",
+        verb,
+        "--profile",
+        "guest",
+        "--package",
+        "medley-tests",
+    ];
+    let mut command = workspace::cargo(args)?;
+    command.args(filter);
+    Ok(command)
+}
+
+/// The names of the guest tests that will run; an option that only a run understands hides none.
+fn guest_tests(filter: &[String]) -> Result<String> {
+    let list = |filter: &[String]| {
+        let mut command = nextest_guests("list", &[])?;
+        run::capture(command.args(["--message-format", "oneline"]).args(filter))
+    };
+    match list(filter) {
+        Err(_) if !filter.is_empty() && !run::interrupted() => list(&[]),
+        names => names,
     }
 }
 
-impl Runner {
-    fn quick(&self) -> Result<Command> {
-        if self.nextest {
-            self.with_args(workspace::cargo(["nextest", "run", "--workspace"])?)
-        } else {
-            let args = [
-                "test",
-                "--workspace",
-                "--lib",
-                "--bins",
-                "--tests",
-                "--no-fail-fast",
-            ];
-            self.with_args(workspace::cargo(
-                args.into_iter().chain(["--", "--skip", "guest_"]),
-            )?)
-        }
-    }
-
-    fn guests(&self) -> Result<Command> {
-        if self.nextest {
-            let args = [
-                "nextest",
-                "run",
-                "--profile",
-                "guest",
-                "--package",
-                "medley-tests",
-            ];
-            self.with_args(workspace::cargo(args)?)
-        } else {
-            let args = ["test", "--package", "medley-tests", "--no-fail-fast", "--"];
-            self.with_args(workspace::cargo(
-                args.into_iter().chain(["--test-threads=1", "guest_"]),
-            )?)
-        }
-    }
-
-    /// Whether any guest test wants the full Debian, which takes a minute or more to make.
-    fn wants_debian(&self) -> Result<bool> {
-        let args = if self.nextest {
-            &[
-                "nextest",
-                "list",
-                "--profile",
-                "guest",
-                "-p",
-                "medley-tests",
-                "-T",
-                "oneline",
-            ][..]
-        } else {
-            &["test", "--quiet", "-p", "medley-tests", "--", "--list"][..]
-        };
-        let tests = run::capture(&mut workspace::cargo(args.iter().copied())?)?;
-        Ok(tests.contains("guest_debian_"))
-    }
-
-    fn with_args(&self, mut command: Command) -> Result<Command> {
-        command.args(&self.args);
-        Ok(command)
+/// Runs nextest in the open. It has a status of its own for no tests, which a filter may well mean in
+/// one step of several.
+fn show_tests(command: &mut Command, filter: &[String]) -> Result<Outcome> {
+    match attached(command)? {
+        status if status.success() => Ok(Outcome::Passed),
+        status if status.code() == Some(NO_TESTS) && !filter.is_empty() => Ok(NO_MATCH),
+        status => Ok(Outcome::Failed(status.to_string())),
     }
 }
 
 /// Runs a step's command in the open: what it prints is for people, and for those who count.
 fn show(command: &mut Command) -> Result<Outcome> {
-    let words = command
-        .get_args()
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>();
-    eprintln!("\n── cargo {}", words.join(" "));
-    let status = run::attached(command)?;
+    let status = attached(command)?;
     Ok(if status.success() {
         Outcome::Passed
     } else {
         Outcome::Failed(status.to_string())
     })
+}
+
+fn attached(command: &mut Command) -> Result<ExitStatus> {
+    let words = command
+        .get_args()
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>();
+    eprintln!("\n── cargo {}", words.join(" "));
+    run::attached(command)
 }
 
 fn summarise(results: &[(&str, Duration, Outcome)], total: Duration) -> Result<()> {
