@@ -3,5 +3,6 @@
 
 pub mod ciphers;
 pub mod clock;
+pub mod interrupt;
 pub mod rows;
 pub mod server;

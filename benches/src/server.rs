@@ -1,12 +1,16 @@
 //! Servers that a bench starts: they end with it, and their processor time can be read.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
+
+use crate::interrupt;
 
 /// A running server. Dropping it ends it.
 pub struct Server {
@@ -20,6 +24,8 @@ impl Server {
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            // A person's Ctrl-C is for us alone; we end the servers one by one.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {:?}", command.get_program()))?;
         let mut server = Self {
@@ -28,6 +34,7 @@ impl Server {
         };
         let start = Instant::now();
         while !ready() {
+            interrupt::go_on()?;
             if let Some(status) = server.child.try_wait()? {
                 bail!("{name} ended before it was ready: {status}");
             }
@@ -83,12 +90,37 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Runs a program to its end; its output, or an error with everything it said.
+/// Runs a program to its end; its output, or an error with everything it said. A signal that asks us to
+/// stop ends it.
 pub fn run(command: &mut Command) -> Result<String> {
-    let output = command
+    interrupt::go_on()?;
+    let child = command
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
         .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let pid = Pid::from_raw(child.id().cast_signed());
+    // We wait without polling, since some callers take the time.
+    let (ended, until_ended) = channel::<()>();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let pause = Duration::from_millis(50);
+            while until_ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                if interrupt::raised() {
+                    // It may have just ended by itself, which is as good.
+                    let _ = kill(pid, Signal::SIGTERM);
+                    return;
+                }
+            }
+        });
+        let output = child.wait_with_output();
+        drop(ended);
+        output
+    })
+    .with_context(|| format!("cannot wait for {:?}", command.get_program()))?;
+    interrupt::go_on()?;
     if !output.status.success() {
         bail!(
             "{:?} failed: {}\n{}{}",

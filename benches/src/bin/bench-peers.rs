@@ -306,12 +306,7 @@ fn disk_rows(args: &Args) -> Result<Vec<Row>> {
             format!("not installed: {}", missing.join(", ")),
         )]);
     }
-    let memory = Path::new("/dev/shm");
-    let dir = if memory.is_dir() {
-        tempfile::tempdir_in(memory)
-    } else {
-        tempfile::tempdir()
-    }?;
+    let dir = folder(args.size)?;
     let bench = Bench {
         args,
         dir: dir.path().to_owned(),
@@ -322,8 +317,36 @@ fn disk_rows(args: &Args) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// A folder with room for three disks of `size` MiB: in memory where there is enough of it.
+fn folder(size: u64) -> Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    // Their metadata, sockets and logs are far below a tenth.
+    let needed = size * 3 + size / 4;
+    let free = |dir: &Path| {
+        nix::sys::statvfs::statvfs(dir).map(|fs| (fs.blocks_available() * fs.fragment_size()) >> 20)
+    };
+    if free(memory).is_ok_and(|free| free >= needed) {
+        return Ok(tempfile::tempdir_in(memory)?);
+    }
+    let other = std::env::temp_dir();
+    eprintln!(
+        "{} has no {needed} MiB free: the disks go to {}, whose medium will be measured as well",
+        memory.display(),
+        other.display()
+    );
+    let free = free(&other).with_context(|| format!("cannot look at {}", other.display()))?;
+    if free < needed {
+        bail!(
+            "{} has {free} MiB free, and {needed} are needed; make --size smaller",
+            other.display()
+        );
+    }
+    Ok(tempfile::tempdir_in(other)?)
+}
+
 fn main() -> Result<()> {
     let args = Args::parse();
+    medley_benches::interrupt::catch()?;
     let rows = match args.only {
         Part::Disk => disk_rows(&args)?,
     };
