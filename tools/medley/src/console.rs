@@ -8,9 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use medley_hypervisor::{Event, Events, Exit, Machine, State, StopReason};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::exit::{Failure, Result};
+use crate::outlet::{Outlet, To};
 use crate::output::Ui;
 use crate::script::{Next, Player};
 use crate::signals;
@@ -19,6 +21,8 @@ use crate::signals;
 const END_KEY: u8 = 0x1d;
 /// How long to wait for something to happen before looking around.
 const TICK: u16 = 100;
+/// The same while the guest's words pile up.
+const FULL_TICK: u16 = 10;
 /// Keys that wait for a guest that does not read.
 const TYPED_AHEAD: usize = 4096;
 /// How long the last words may take to arrive when the machine has ended.
@@ -39,21 +43,16 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// Ends the line that the guest left open, so that ours begins on its own.
-    fn finish(&mut self, last: u8) {
-        if last != b'\n' && !matches!(self, Self::File(_)) {
-            let _ = self.write(b"\r\n");
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stdout => io::stdout()
-                .write_all(bytes)
-                .and_then(|()| io::stdout().flush()),
-            Self::Stderr => io::stderr().write_all(bytes),
-            Self::File(file) => file.write_all(bytes),
-        }
+    fn outlet(&self) -> Result<Outlet> {
+        let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from);
+        let console = match self {
+            Self::Stdout => own(io::stdout().as_fd()),
+            Self::Stderr => own(io::stderr().as_fd()),
+            Self::File(file) => file.try_clone(),
+        };
+        console
+            .and_then(|console| Outlet::start(console, own(io::stderr().as_fd())?))
+            .map_err(Failure::io("cannot write the guest's console"))
     }
 }
 
@@ -124,6 +123,7 @@ impl Console<'_> {
         self.serial
             .set_nonblocking(true)
             .map_err(Failure::io("the guest's console"))?;
+        let outlet = self.sink.outlet()?;
         self.machine.start()?;
         let began = Instant::now();
         let marker = self.marker.as_ref().map(|text| Marker::new(text));
@@ -137,12 +137,15 @@ impl Console<'_> {
             halted: None,
             last: b'\n',
             input_open: true,
+            outlet,
+            cut: None,
             console: self,
         };
         let exit = run.until_end();
-        run.console.sink.finish(run.last);
-        let exit = exit?;
         let total = began.elapsed();
+        run.end_line();
+        let cut = run.drain();
+        let exit = exit?;
         let Run {
             ending,
             ready,
@@ -165,6 +168,9 @@ impl Console<'_> {
             && let Some(missed) = player.missed()
         {
             return Err(missed);
+        }
+        if let Some(cut) = cut {
+            return Err(cut);
         }
         Ok(Outcome { exit, ready, total })
     }
@@ -213,6 +219,10 @@ struct Run<'a> {
     halted: Option<Instant>,
     /// The last byte the guest said.
     last: u8,
+    /// What the guest said and nobody has taken yet.
+    outlet: Outlet,
+    /// Why the last words are no longer waited for.
+    cut: Option<Failure>,
 }
 
 impl Run<'_> {
@@ -222,7 +232,11 @@ impl Run<'_> {
             self.wait()?;
             self.listen();
             if let Some((exit, since)) = &ended {
-                if !self.open || since.elapsed() > LAST_WORDS {
+                let late = match self.outlet.is_full() {
+                    true => self.gives_up(),
+                    false => since.elapsed() > LAST_WORDS,
+                };
+                if !self.open || late {
                     return Ok(exit.clone());
                 }
                 continue;
@@ -254,8 +268,11 @@ impl Run<'_> {
         let stdin = io::stdin();
         let mut wanted: Vec<(BorrowedFd<'_>, PollFlags)> =
             vec![(self.console.watch.as_fd(), PollFlags::POLLIN)];
-        if self.open {
-            let mut flags = PollFlags::POLLIN;
+        // A guest that nobody listens to waits, and so do its words.
+        let full = self.outlet.is_full();
+        if self.open && !(full && self.typed.is_empty()) {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::POLLIN, !full);
             flags.set(PollFlags::POLLOUT, !self.typed.is_empty());
             wanted.push((self.console.serial.as_fd(), flags));
         }
@@ -266,7 +283,8 @@ impl Run<'_> {
             .into_iter()
             .map(|(fd, flags)| PollFd::new(fd, flags))
             .collect();
-        match poll(&mut fds, PollTimeout::from(TICK)) {
+        let tick = if full { FULL_TICK } else { TICK };
+        match poll(&mut fds, PollTimeout::from(tick)) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(Failure::io("cannot wait for the guest's console")(error)),
         }
@@ -278,7 +296,7 @@ impl Run<'_> {
     /// Takes what the guest said.
     fn listen(&mut self) {
         let mut buffer = [0; 16 << 10];
-        while self.open {
+        while self.open && !self.outlet.is_full() {
             let bytes = match self.console.serial.read(&mut buffer) {
                 Ok(count @ 1..) => &buffer[..count],
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -288,10 +306,7 @@ impl Run<'_> {
                     return;
                 }
             };
-            if let Err(error) = self.console.sink.write(bytes) {
-                // The guest goes on, whoever listens.
-                tracing::debug!(%error, "the guest's words cannot be written");
-            }
+            self.outlet.write(To::Console, bytes);
             self.last = bytes.last().copied().unwrap_or(self.last);
             if self.ready.is_none()
                 && self
@@ -314,7 +329,12 @@ impl Run<'_> {
     fn keys(&mut self) -> Result<()> {
         let mut buffer = [0; 1024];
         // Not through `Stdin`, whose buffer `poll` does not know.
-        let count = nix::unistd::read(io::stdin(), &mut buffer).unwrap_or(0);
+        let count = match nix::unistd::read(io::stdin(), &mut buffer) {
+            Ok(count) => count,
+            // Nothing yet, which is not the end.
+            Err(Errno::EINTR | Errno::EAGAIN) => return Ok(()),
+            Err(_) => 0,
+        };
         let raw = matches!(self.console.source, Source::Keyboard { raw: true });
         self.input_open = count > 0;
         let keys = &buffer[..count];
@@ -336,7 +356,8 @@ impl Run<'_> {
             match self.console.serial.write(&self.typed) {
                 Ok(count) => drop(self.typed.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => self.typed.clear(),
             }
         }
     }
@@ -437,10 +458,50 @@ impl Run<'_> {
             return;
         }
         let raw = matches!(self.console.source, Source::Keyboard { raw: true });
-        self.console.sink.finish(self.last);
+        self.end_line();
+        let end = if raw { "\r\n" } else { "\n" };
+        self.outlet
+            .write(To::Notes, format!("{text}{end}").as_bytes());
+    }
+
+    /// Ends the line that the guest left open, so that ours begins on its own.
+    fn end_line(&mut self) {
+        if self.last != b'\n' && !matches!(self.console.sink, Sink::File(_)) {
+            self.outlet.write(To::Console, b"\r\n");
+        }
         self.last = b'\n';
-        let end = if raw { "\r" } else { "" };
-        self.console.ui.note(format_args!("{text}{end}"));
+    }
+
+    /// Until everything the guest said is written, or nobody takes it and there is a reason to go; that
+    /// is returned then.
+    fn drain(&mut self) -> Option<Failure> {
+        while self.outlet.stuck().is_some() {
+            if self.gives_up() {
+                return self.cut.take();
+            }
+            self.outlet.wait(Duration::from_millis(TICK.into()));
+        }
+        None
+    }
+
+    /// Whether nobody takes the words of a machine that has ended, and something asks to go on.
+    fn gives_up(&mut self) -> bool {
+        let late = |timeout| self.began.elapsed() > timeout;
+        if self.console.watch.take() {
+            self.cut = Some(stopped_by_signal());
+        } else if self.cut.is_none() && self.console.timeout.is_some_and(late) {
+            self.cut = Some(Failure::failed(
+                "the machine ended, but nobody reads what it said at the end",
+            ));
+        }
+        let failed = matches!(
+            self.ending,
+            Some(Ending {
+                reason: Reason::Failure(_),
+                ..
+            })
+        );
+        (failed || self.cut.is_some()) && self.outlet.stuck().is_some_and(|time| time > LAST_WORDS)
     }
 }
 

@@ -9,6 +9,7 @@ mod cmd;
 mod console;
 mod exit;
 mod fd;
+mod outlet;
 mod output;
 mod passphrase;
 mod progress;

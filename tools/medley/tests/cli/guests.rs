@@ -250,3 +250,27 @@ fn the_terminal_comes_back_as_it_was() {
     assert_eq!(flags(), before);
     assert!(folder.is_tidy());
 }
+
+#[test]
+fn a_console_that_nobody_reads_holds_up_no_timeout() {
+    let Some(folder) = folder() else { return };
+    // A pipe that is full already.
+    let (_reader, writer) = nix::unistd::pipe().unwrap();
+    nix::fcntl::fcntl(
+        &writer,
+        nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
+    )
+    .unwrap();
+    while nix::unistd::write(&writer, &[0; 4096]).is_ok() {}
+    while nix::unistd::write(&writer, &[0]).is_ok() {}
+    nix::fcntl::fcntl(
+        &writer,
+        nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty()),
+    )
+    .unwrap();
+    let mut command = folder.command(&format!("{BOOT} --timeout 5 --grace 0.2"));
+    command.stdout(writer).stderr(Stdio::null());
+    let mut child = Running(command.spawn().unwrap());
+    assert_eq!(child.code(), 1);
+    assert!(folder.is_tidy());
+}
