@@ -74,7 +74,7 @@ pub fn detach() -> Result<()> {
 /// nobody waits any more.
 pub fn ready(ui: Ui, detached: bool, report: &impl Report) -> Result<()> {
     if !detached {
-        ui.done(report);
+        ui.done(report)?;
         return Ok(());
     }
     tell(&json!({ "ready": report }))

@@ -33,7 +33,7 @@ pub enum Kind {
 }
 
 /// The kinds with what people are told about them, in order of their codes.
-const TABLE: [(Kind, &str); 10] = [
+const TABLE: [(Kind, &str); 11] = [
     (Kind::Failed, "failed; the message says why"),
     (
         Kind::Usage,
@@ -54,6 +54,7 @@ const TABLE: [(Kind, &str); 10] = [
         Kind::Unsupported,
         "a valid file or wish that is not supported",
     ),
+    (Kind::Interrupted(1), "interrupted (SIGHUP)"),
     (Kind::Interrupted(2), "interrupted (SIGINT, Ctrl-C)"),
     (Kind::Interrupted(15), "interrupted (SIGTERM)"),
 ];
@@ -171,10 +172,7 @@ impl Failure {
             15 => "SIGTERM",
             _ => "a signal",
         };
-        Self::new(
-            Kind::Interrupted(signal),
-            format!("interrupted by {name}; nothing was left behind"),
-        )
+        Self::new(Kind::Interrupted(signal), format!("interrupted by {name}"))
     }
 
     /// What sort of failure it is.
@@ -270,7 +268,7 @@ mod tests {
     #[test]
     fn codes_are_those_that_were_promised() {
         let codes: Vec<u8> = TABLE.iter().map(|(kind, _)| kind.code()).collect();
-        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 130, 143]);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 129, 130, 143]);
         for (kind, _) in TABLE {
             assert_eq!(Kind::from_code(kind.code()), kind);
         }

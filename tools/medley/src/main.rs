@@ -135,6 +135,7 @@ fn main() -> ExitCode {
     };
     log(&cli);
     let detached = cli.detached;
+    let boots = matches!(cli.command, Command::Boot(_));
     let result = signals::listen()
         .map_err(Failure::io("cannot listen for signals"))
         .and_then(|()| {
@@ -152,6 +153,10 @@ fn main() -> ExitCode {
                 background::failed(&failure);
             } else {
                 ui.error(&failure);
+                if boots {
+                    // The guest speaks on standard error, too, and could say anything.
+                    ui.error_as_result(&failure);
+                }
             }
             failure.kind().code().into()
         }
@@ -173,13 +178,13 @@ fn run(command: Command, ui: Ui, detached: bool) -> Result<()> {
         Command::Disk(Disk::Key(verb)) => cmd::key::run(verb, ui),
         Command::Boot(args) => cmd::boot::run(*args, ui),
         Command::Completions(args) => {
-            ui.show(&Completion::of(args.shell));
+            ui.show(&Completion::of(args.shell))?;
             Ok(())
         }
         Command::ExitCodes => {
             ui.show(&ExitCodes {
                 exit_codes: exit::rows(),
-            });
+            })?;
             Ok(())
         }
     }

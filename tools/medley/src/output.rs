@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::exit::Failure;
+use crate::exit::{Failure, Result};
 
 /// A result that people and programs can read.
 pub trait Report: Serialize {
@@ -24,21 +24,24 @@ pub struct Ui {
 }
 
 impl Ui {
-    /// Shows what was asked for.
-    pub fn show(&self, report: &impl Report) {
-        if self.json {
-            // What cannot be told to standard output, a closed pipe for instance, nobody wants to know.
-            let _ = serde_json::to_writer_pretty(io::stdout().lock(), report);
-            self.text("\n");
-        } else {
-            self.text(&report.human());
+    /// Shows what was asked for. Nobody who closed the pipe wants to know; other errors are told.
+    pub fn show(&self, report: &impl Report) -> Result<()> {
+        let fail = Failure::io("cannot write the result to standard output");
+        let text = match self.json {
+            true => serde_json::to_string_pretty(report).map(|text| text + "\n"),
+            false => Ok(report.human()),
+        };
+        match text.map_err(io::Error::from).and_then(|text| print(&text)) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(fail(error)),
+            _ => Ok(()),
         }
     }
 
     /// Says what was done: something that quiet people know already.
-    pub fn done(&self, report: &impl Report) {
-        if self.json || !self.quiet {
-            self.show(report);
+    pub fn done(&self, report: &impl Report) -> Result<()> {
+        match self.json || !self.quiet {
+            true => self.show(report),
+            false => Ok(()),
         }
     }
 
@@ -72,10 +75,19 @@ impl Ui {
         };
     }
 
-    fn text(&self, text: &str) {
-        let mut out = io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    /// The error once more, in place of the result that programs wait for.
+    pub fn error_as_result(&self, failure: &Failure) {
+        if self.json {
+            let document = error_json(failure.kind().name(), &failure.to_string());
+            let _ = print(&format!("{document}\n"));
+        }
     }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// An error as programs read it.

@@ -73,9 +73,11 @@ pub fn at_once<T>(wait: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Fails if a signal came.
+/// Fails if a signal came, before anything has got a name.
 pub fn check() -> Result<()> {
-    received().map_or(Ok(()), |signal| Err(Failure::interrupted(signal)))
+    received().map_or(Ok(()), |signal| {
+        Err(Failure::interrupted(signal).remedy("nothing was left behind"))
+    })
 }
 
 /// Somebody who will end in good order when asked to. One at a time.

@@ -32,7 +32,8 @@ use crate::{progress, signals};
 The guest's boot loader starts from the disk; its serial console is on this terminal. Ctrl-]
 asks the guest to shut down, a second time ends it at once; SIGINT and SIGTERM do the same. When
 the guest powers itself off, the exit code is 0. With --json the console is on standard error and
-the report on standard output.
+standard output holds one document: the report, or the error (which is on standard error, too,
+but there the guest could have said it).
 
 A script (--script) speaks to the console, one step on each line, # for remarks:
   wait TEXT        until the guest says TEXT, behind the last TEXT that was waited for
@@ -257,8 +258,12 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     drop(machine);
     let requests = server.stats();
     let flushed = server.shutdown();
-    let Outcome { exit, ready, total } = outcome?;
-    flushed?;
+    let Outcome { exit, ready, total } = match (outcome, flushed.map_err(Failure::from)) {
+        (Ok(outcome), flushed) => flushed.map(|()| outcome)?,
+        (Err(failure), Ok(())) => return Err(failure),
+        // What may be lost comes first.
+        (Err(failure), Err(flush)) => return Err(flush.remedy(&failure.to_string())),
+    };
     let describe = qemu.describe();
     ui.done(&Booted {
         disk: args.disk.disk,
@@ -275,7 +280,7 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
         read_bytes: requests.read.bytes,
         written_bytes: requests.write.bytes,
         exit: serde_json::to_value(exit.reason).unwrap_or_default(),
-    });
+    })?;
     Ok(())
 }
 

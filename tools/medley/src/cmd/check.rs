@@ -126,7 +126,7 @@ pub fn run(args: Check, ui: Ui) -> Result<()> {
         findings,
         slack,
     };
-    ui.show(&checked);
+    ui.show(&checked)?;
     match verdict {
         "damaged" => Err(
             Failure::new(Kind::Damaged, format!("{}: damaged", path.display()))

@@ -103,7 +103,7 @@ pub fn run(args: Convert, ui: Ui) -> Result<()> {
         dense: false,
         damaged: !source.troubles.is_empty(),
     };
-    ui.done(&job.run(ui, &source.disk, None)?);
+    ui.done(&job.run(ui, &source.disk, None)?)?;
     Ok(())
 }
 

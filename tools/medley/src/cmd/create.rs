@@ -110,7 +110,7 @@ pub fn run(args: Create, ui: Ui) -> Result<()> {
         format: args.format.name(),
         size: args.size,
         encryption,
-    });
+    })?;
     Ok(())
 }
 

@@ -56,6 +56,6 @@ pub fn run(args: Decrypt, ui: Ui) -> Result<()> {
         dense: false,
         damaged: !source.troubles.is_empty(),
     };
-    ui.done(&job.run(ui, &source.disk, None)?);
+    ui.done(&job.run(ui, &source.disk, None)?)?;
     Ok(())
 }

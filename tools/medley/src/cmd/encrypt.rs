@@ -73,6 +73,6 @@ pub fn run(args: Encrypt, ui: Ui) -> Result<()> {
         dense: args.dense,
         damaged: !source.troubles.is_empty(),
     };
-    ui.done(&job.run(ui, &source.disk, Some(draft))?);
+    ui.done(&job.run(ui, &source.disk, Some(draft))?)?;
     Ok(())
 }

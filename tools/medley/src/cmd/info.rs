@@ -209,7 +209,7 @@ impl Report for Described {
 pub fn run(args: Info, ui: Ui) -> Result<()> {
     let found = args.disk.find()?;
     let header = found.header.as_deref().map(HeaderInfo::read).transpose()?;
-    ui.show(&describe(&args.disk.disk, &found.probe, header)?);
+    ui.show(&describe(&args.disk.disk, &found.probe, header)?)?;
     Ok(())
 }
 

@@ -202,7 +202,7 @@ pub fn run(verb: Key, ui: Ui) -> Result<()> {
         Key::Remove(args) => remove(args, ui),
         Key::Change(args) => change(args, ui),
         Key::List(args) => {
-            ui.show(&HeaderInfo::read(&args.header.path())?);
+            ui.show(&HeaderInfo::read(&args.header.path())?)?;
             Ok(())
         }
         Key::ExportLuks1(args) => export(args, ui),
@@ -231,7 +231,7 @@ fn add(args: Add, ui: Ui) -> Result<()> {
         header,
         slot,
         kdf: Some(kdf_words(&kdf)),
-    });
+    })?;
     Ok(())
 }
 
@@ -255,7 +255,7 @@ fn remove(args: Remove, ui: Ui) -> Result<()> {
         header,
         slot,
         kdf: None,
-    });
+    })?;
     Ok(())
 }
 
@@ -304,7 +304,7 @@ fn change(args: Change, ui: Ui) -> Result<()> {
         header,
         slot,
         kdf: Some(kdf_words(&kdf)),
-    });
+    })?;
     Ok(())
 }
 
@@ -329,6 +329,6 @@ fn export(args: ExportLuks1, ui: Ui) -> Result<()> {
     let draft = Draft::new(&twin)?;
     draft.store()?.write_at(0, &bytes)?;
     draft.publish()?;
-    ui.done(&Exported { header, twin });
+    ui.done(&Exported { header, twin })?;
     Ok(())
 }

@@ -81,7 +81,7 @@ pub fn run(args: Mount, ui: Ui, detached: bool) -> Result<()> {
         child.extend(args.disk.to_args(passphrase.is_some()));
         child.extend(args.mode.to_args());
         child.extend(["--".into(), args.disk.disk.into(), args.dir.into()]);
-        ui.done(&background::start::<Mounted>(child, passphrase.as_ref())?);
+        ui.done(&background::start::<Mounted>(child, passphrase.as_ref())?)?;
         return Ok(());
     }
     let key = args.disk.unlock(ui, &found)?;

@@ -77,7 +77,7 @@ pub fn run(args: Serve, ui: Ui, detached: bool) -> Result<()> {
             args.export.into(),
         ]);
         child.extend(["--".into(), args.disk.disk.into()]);
-        ui.done(&background::start::<Served>(child, passphrase.as_ref())?);
+        ui.done(&background::start::<Served>(child, passphrase.as_ref())?)?;
         return Ok(());
     }
     let key = args.disk.unlock(ui, &found)?;

@@ -109,7 +109,7 @@ pub fn run(args: Speed, ui: Ui) -> Result<()> {
         threads: 1,
         best,
         rows,
-    });
+    })?;
     Ok(())
 }
 

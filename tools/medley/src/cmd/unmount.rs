@@ -75,7 +75,7 @@ pub fn run(args: Unmount, ui: Ui) -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     progress::busy(ui, "flushing", || wait(&dir))?;
-    ui.done(&Gone { mountpoint: dir });
+    ui.done(&Gone { mountpoint: dir })?;
     Ok(())
 }
 

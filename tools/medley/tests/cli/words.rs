@@ -44,7 +44,9 @@ fn every_command_explains_itself_by_example() {
 fn exit_codes_are_listed() {
     let folder = Folder::new();
     for text in [folder.ok("help exit-codes"), folder.ok("exit-codes")] {
-        for code in ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130", "143"] {
+        for code in [
+            "0", "1", "2", "3", "4", "5", "6", "7", "8", "129", "130", "143",
+        ] {
             assert!(
                 text.lines()
                     .any(|line| line.trim().starts_with(&format!("{code}  "))),
@@ -122,4 +124,27 @@ fn a_closed_pipe_is_no_failure() {
         .unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let folder = Folder::new();
+    for args in ["exit-codes --json", "exit-codes"] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let status = folder
+            .command(args)
+            .stdout(full.unwrap())
+            .stderr(std::process::Stdio::null())
+            .status();
+        assert_eq!(status.unwrap().code(), Some(7), "{args}");
+    }
+}
+
+#[test]
+fn the_error_of_a_boot_is_on_standard_output_for_programs() {
+    let folder = Folder::new();
+    let ran = folder.run("boot nowhere.vhd --script nowhere --json");
+    let error: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &error["error"]["kind"]), (1, &"failed".into()));
+    assert_eq!(folder.run("boot nowhere.vhd --script nowhere").out, "");
 }
