@@ -142,6 +142,11 @@ impl NewImage {
         }
     }
 
+    /// Makes what was written durable, so that finishing takes but a moment.
+    pub fn flush(&self) -> Result<()> {
+        self.disk.flush()
+    }
+
     /// Makes the image durable and gives it its name.
     pub fn finish(mut self) -> Result<()> {
         self.disk.flush()?;

@@ -126,6 +126,8 @@ pub fn finish(
         return Ok(None);
     };
     must_be_new(disk)?;
+    // The long part first: between header and disk there is but a moment in which to be killed.
+    image.flush()?;
     draft.publish()?;
     if let Err(error) = image.finish() {
         // Where there is a disk under this name, it may be the one that needs this header.
