@@ -1,27 +1,18 @@
-//! The disk crate by itself: figures with goals, peers in the same run.
+//! The cipher alone, beside other people's.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Parser;
 use medley_benches::ciphers;
 use medley_benches::clock::best_gb_per_s;
-use medley_benches::rows::{Goal, Report, Row};
+use medley_benches::rows::{Goal, Row};
 use vdisk_xts::{DataUnit, Kernel, Xts, XtsKey};
-
-/// Measures the disk crate.
-#[derive(Parser)]
-struct Args {
-    /// Also write the rows to this file.
-    #[arg(long)]
-    json: Option<PathBuf>,
-}
 
 const REQUEST: usize = 64 << 10;
 const TIME: Duration = Duration::from_millis(400);
 
-fn xts_rows() -> Result<Vec<Row>> {
+/// Every kernel beside every peer.
+pub fn rows() -> Result<Vec<Row>> {
     let bytes: [u8; 64] = std::array::from_fn(|i| (i as u8).wrapping_mul(37));
     let key = XtsKey::new(bytes)?;
     let mut buf = vec![0; REQUEST];
@@ -59,9 +50,4 @@ fn xts_rows() -> Result<Vec<Row>> {
         ));
     }
     Ok(rows)
-}
-
-fn main() -> Result<()> {
-    let args = Args::parse();
-    Report::new(xts_rows()?).finish(args.json.as_deref())
 }

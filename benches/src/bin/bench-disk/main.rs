@@ -1,0 +1,25 @@
+//! The disk crate by itself: figures with goals, peers in the same run.
+
+mod images;
+mod xts;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+use medley_benches::rows::Report;
+
+/// Measures the disk crate.
+#[derive(Parser)]
+struct Args {
+    /// Also write the rows to this file.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let mut rows = xts::rows()?;
+    rows.extend(images::rows()?);
+    Report::new(rows).finish(args.json.as_deref())
+}
