@@ -76,6 +76,7 @@ pub enum Error {
 
 impl Error {
     /// A maker of [`Error::Io`], for `map_err`.
+    #[allow(dead_code)] // Nobody calls it where no frontend is compiled in.
     pub(crate) fn io<E: Into<io::Error>>(
         path: impl Into<PathBuf>,
         what: &'static str,

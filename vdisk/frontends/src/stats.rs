@@ -120,7 +120,17 @@ impl Counter {
             p50_us: micros(self.percentile(50)),
             p99_us: micros(self.percentile(99)),
             max_us: micros(self.max.load(Relaxed)),
+            latencies: self.latencies(),
         }
+    }
+
+    fn latencies(&self) -> Vec<Latency> {
+        let latency = |(bucket, count): (usize, &AtomicU64)| Latency {
+            below_us: (2u64 << bucket) as f64 / 1000.0,
+            requests: count.load(Relaxed),
+        };
+        let all = self.buckets.iter().enumerate().map(latency);
+        all.filter(|latency| latency.requests > 0).collect()
     }
 
     /// The upper bound, in nanoseconds, of the bucket in which `percent` of the requests are done.
@@ -173,6 +183,18 @@ pub struct OpSummary {
     pub p99_us: f64,
     /// The slowest request.
     pub max_us: f64,
+    /// The histogram: how many requests took how long, without empty rows, fastest first.
+    pub latencies: Vec<Latency>,
+}
+
+/// A row of a histogram of latencies.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Latency {
+    /// Requests of this row took less than this, in microseconds, and at least half of it. The slowest row
+    /// has no bound.
+    pub below_us: f64,
+    /// How many.
+    pub requests: u64,
 }
 
 #[cfg(test)]
@@ -197,6 +219,15 @@ mod tests {
         );
         assert_eq!(read.max_us, 2000.0);
         assert_eq!(stats.summary().write.p99_us, 0.0);
+        let rows = |latencies: &[Latency]| -> Vec<(f64, u64)> {
+            latencies
+                .iter()
+                .map(|row| (row.below_us, row.requests))
+                .collect()
+        };
+        let expected = [(1.024, 98), (1048.576, 1), (2097.152, 1)];
+        assert_eq!(rows(&read.latencies), expected);
+        assert!(stats.summary().write.latencies.is_empty());
     }
 
     #[test]
