@@ -5,12 +5,15 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::Error;
+use crate::{Error, Kernel};
 
 /// Length of an AES-256-XTS key in bytes.
 pub const KEY_LEN: usize = 64;
 
 /// An AES-256-XTS key whose two halves are known to differ.
+///
+/// That one exists also says that this machine enciphers right: the first key of a process waits
+/// for [`Kernel::detect`], which tests itself.
 ///
 /// The bytes lie on the heap, so that moving the value leaves no copy behind, and are wiped on
 /// drop. Comparison takes the same time whatever the bytes are; `Debug` shows none of them.
@@ -23,10 +26,18 @@ impl XtsKey {
     /// slice makes no other copy.
     ///
     /// # Errors
-    /// [`Error::EqualHalves`] if both keys are the same.
+    /// [`Error::EqualHalves`] if both keys are the same; [`Error::SelfTest`] if no kernel of this
+    /// machine gives the published answers.
     pub fn new(bytes: [u8; KEY_LEN]) -> Result<Self, Error> {
         let bytes = Zeroizing::new(bytes);
         Self::try_from(bytes.as_slice())
+    }
+
+    /// A key for the self-test itself, before which there is no other.
+    pub(crate) fn of_self_test(bytes: &[u8; KEY_LEN]) -> Self {
+        let mut own = Box::new(Zeroizing::new([0; KEY_LEN]));
+        own.copy_from_slice(bytes);
+        Self(own)
     }
 
     /// All 64 bytes, data key first.
@@ -56,6 +67,7 @@ impl TryFrom<&[u8]> for XtsKey {
         if data.ct_eq(tweak).into() {
             return Err(Error::EqualHalves);
         }
+        Kernel::detect()?;
         let mut own = Box::new(Zeroizing::new([0; KEY_LEN]));
         own.copy_from_slice(bytes);
         Ok(Self(own))

@@ -36,22 +36,21 @@ pub struct Xts {
 }
 
 impl Xts {
-    /// Expands `key` for the fastest kernel here.
+    /// Expands `key` for the fastest kernel that passed its self-test, [`Kernel::best`].
     pub fn new(key: &XtsKey) -> Self {
         Self::with_kernel(key, Kernel::best()).unwrap_or_else(|_| Self::portable(key))
     }
 
-    /// Expands `key` for one kernel, for tests, measurements and doubts about hardware.
+    /// Expands `key` for one kernel, for tests, measurements and doubts about hardware: a kernel
+    /// other than [`Kernel::best`] has not been tested by anybody (see [`crate::self_test`]).
     ///
     /// # Errors
     /// [`Error::KernelUnavailable`] if this machine cannot run it.
     pub fn with_kernel(key: &XtsKey, kernel: Kernel) -> Result<Self, Error> {
-        let cipher = match kernel {
-            Kernel::Vaes512 => simd::vaes512(key),
-            Kernel::AesNi => simd::aesni(key),
-            Kernel::Portable => return Ok(Self::portable(key)),
-        };
-        let cipher = cipher.ok_or(Error::KernelUnavailable(kernel))?;
+        if kernel == Kernel::Portable {
+            return Ok(Self::portable(key));
+        }
+        let cipher = simd::cipher(kernel, key).ok_or(Error::KernelUnavailable(kernel))?;
         Ok(Self { kernel, cipher })
     }
 

@@ -199,7 +199,13 @@ fn one_key_serves_many_threads() {
 #[test]
 fn kernels_are_refused_where_they_cannot_run() {
     let (_, key) = key_and_bytes();
-    for kernel in [Kernel::Vaes512, Kernel::AesNi, Kernel::Portable] {
+    for kernel in [
+        Kernel::Vaes512,
+        Kernel::Vaes256,
+        Kernel::AesNi,
+        Kernel::Armv8,
+        Kernel::Portable,
+    ] {
         let made = Xts::with_kernel(&key, kernel);
         match made {
             Ok(xts) => assert!(kernel.available() && xts.kernel() == kernel),

@@ -5,8 +5,9 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ptr;
 
-use super::round_keys::{RoundKeys, Schedule, load, read_again};
-use super::x86::{Lanes, Tweaks};
+use super::batches::{Lanes, Tweaks};
+use super::expand_x86::load;
+use super::round_keys::{RoundKeys, Schedule, read_again};
 
 /// Blocks in flight. Eight states, two round keys and a few tweaks fill the 16 registers.
 const WIDTH: usize = 8;

@@ -1,66 +1,64 @@
 //! Kernels in the processor's own instructions, and the only `unsafe` code of this crate.
 //!
-//! A target without them answers "not available" to everything. A new kernel for x86-64 is one
-//! more implementation of `x86::Lanes`; another architecture brings a module beside `x86`.
+//! A kernel is an implementation of `batches::Lanes`; how keys are expanded is a matter of the
+//! architecture. Where none is known, none is available.
 
 #[cfg(target_arch = "x86_64")]
 mod aesni;
+#[cfg(target_arch = "aarch64")]
+mod armv8;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod batches;
+#[cfg(target_arch = "aarch64")]
+mod expand_armv8;
 #[cfg(target_arch = "x86_64")]
+mod expand_x86;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod round_keys;
 #[cfg(target_arch = "x86_64")]
+mod vaes256;
+#[cfg(target_arch = "x86_64")]
 mod vaes512;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) use on_x86::*;
+use crate::xts::SectorCipher;
+use crate::{Kernel, XtsKey};
 
-#[cfg(target_arch = "x86_64")]
-mod on_x86 {
-    use super::aesni::AesNi;
-    use super::vaes512::Vaes512;
-    use super::x86::{Lanes, OnX86};
-    use crate::XtsKey;
-    use crate::xts::SectorCipher;
-
-    pub(crate) fn vaes512_available() -> bool {
-        Vaes512::available()
-    }
-
-    pub(crate) fn vaes512(key: &XtsKey) -> Option<Box<dyn SectorCipher>> {
-        Some(Box::new(OnX86::<Vaes512>::new(key)?))
-    }
-
-    pub(crate) fn aesni_available() -> bool {
-        AesNi::available()
-    }
-
-    pub(crate) fn aesni(key: &XtsKey) -> Option<Box<dyn SectorCipher>> {
-        Some(Box::new(OnX86::<AesNi>::new(key)?))
+/// Whether `kernel` is one of these and runs on this processor and operating system.
+pub(crate) fn available(kernel: Kernel) -> bool {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    use batches::Lanes;
+    match kernel {
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Vaes512 => vaes512::Vaes512::available(),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Vaes256 => vaes256::Vaes256::available(),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::AesNi => aesni::AesNi::available(),
+        #[cfg(target_arch = "aarch64")]
+        Kernel::Armv8 => armv8::Armv8::available(),
+        _ => false,
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) use elsewhere::*;
-
-#[cfg(not(target_arch = "x86_64"))]
-mod elsewhere {
-    use crate::XtsKey;
-    use crate::xts::SectorCipher;
-
-    pub(crate) fn vaes512_available() -> bool {
-        false
+/// `key` expanded for `kernel`, or `None` if that is not [`available`].
+pub(crate) fn cipher(kernel: Kernel, key: &XtsKey) -> Option<Box<dyn SectorCipher>> {
+    match kernel {
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Vaes512 => boxed::<vaes512::Vaes512>(key),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Vaes256 => boxed::<vaes256::Vaes256>(key),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::AesNi => boxed::<aesni::AesNi>(key),
+        #[cfg(target_arch = "aarch64")]
+        Kernel::Armv8 => boxed::<armv8::Armv8>(key),
+        _ => {
+            let _ = key;
+            None
+        }
     }
+}
 
-    pub(crate) fn vaes512(_key: &XtsKey) -> Option<Box<dyn SectorCipher>> {
-        None
-    }
-
-    pub(crate) fn aesni_available() -> bool {
-        false
-    }
-
-    pub(crate) fn aesni(_key: &XtsKey) -> Option<Box<dyn SectorCipher>> {
-        None
-    }
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn boxed<L: batches::Lanes>(key: &XtsKey) -> Option<Box<dyn SectorCipher>> {
+    Some(Box::new(batches::Batched::<L>::new(key)?))
 }

@@ -9,8 +9,9 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ptr;
 
-use super::round_keys::{RoundKeys, Schedule, load, read_again};
-use super::x86::{BATCH, Lanes, Tweaks};
+use super::batches::{BATCH, Lanes, Tweaks};
+use super::expand_x86::load;
+use super::round_keys::{RoundKeys, Schedule, read_again};
 
 pub(super) struct Vaes512;
 

@@ -1,4 +1,4 @@
-//! What the x86-64 kernels share: batches of sector numbers in, checked slices turned into
+//! What the kernels here share: batches of sector numbers in, checked slices turned into
 //! pointers once, temporary tweaks wiped.
 
 use std::marker::PhantomData;
@@ -48,12 +48,12 @@ pub(super) trait Lanes: Send + Sync + 'static {
 }
 
 /// A kernel with its keys. That a value exists proves that the kernel is available.
-pub(super) struct OnX86<L> {
+pub(super) struct Batched<L> {
     keys: Locked<RoundKeys>,
     lanes: PhantomData<L>,
 }
 
-impl<L: Lanes> OnX86<L> {
+impl<L: Lanes> Batched<L> {
     /// `None` if this processor cannot run the kernel.
     pub(super) fn new(key: &XtsKey) -> Option<Self> {
         let keys = RoundKeys::new(key)?;
@@ -93,7 +93,7 @@ impl<L: Lanes> OnX86<L> {
     }
 
     /// # Safety
-    /// As [`OnX86::run`].
+    /// As [`Batched::run`].
     unsafe fn run_unit<const ENCRYPT: bool>(
         &self,
         unit: DataUnit,
@@ -112,7 +112,7 @@ impl<L: Lanes> OnX86<L> {
     }
 }
 
-impl<L: Lanes> SectorCipher for OnX86<L> {
+impl<L: Lanes> SectorCipher for Batched<L> {
     fn encrypt(&self, unit: DataUnit, first_sector: u64, buf: &mut [u8]) {
         let at = buf.as_mut_ptr();
         // SAFETY: one exclusive slice is both source and destination; `Xts` checked its length.
