@@ -13,7 +13,7 @@ use crate::device::{Disk, SECTOR};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flat::Flat;
 use crate::layer::Layer;
-use crate::overlay::Ephemeral;
+use crate::overlay::{Base, OpenOverlay, Overlay, OverlayOptions};
 use crate::stack::{Stack, StackedLayer};
 use crate::store::{FileStore, Sharing, Store};
 use crate::vhd::{self, DiskType, Footer};
@@ -128,6 +128,14 @@ pub enum Mode {
         /// Where the overlay's file without a name lies.
         dir: PathBuf,
     },
+    /// Writes go into an overlay with a name, which is made if it is not there, and are found again when
+    /// the image is opened with it.
+    Durable {
+        /// The overlay's file.
+        overlay: PathBuf,
+        /// How to open it.
+        options: OverlayOptions,
+    },
 }
 
 /// How to open an image.
@@ -154,6 +162,8 @@ pub struct OpenedImage {
     pub footer: Option<Footer>,
     /// Damage that did not keep it from being opened.
     pub troubles: Vec<String>,
+    /// A handle on the overlay, if writes go into one.
+    pub overlay: Option<Overlay>,
 }
 
 impl OpenImage<'_> {
@@ -194,14 +204,28 @@ impl OpenImage<'_> {
 
         let sectors = layer.sectors();
         let base = StackedLayer::new(layer, self.key.map(|k| Xts::new(&k.key)));
-        let mut layers = Vec::with_capacity(2);
-        if let Mode::Revertible { dir } = &mode {
-            let overlay = Ephemeral::new(FileStore::unnamed(dir)?, sectors);
-            layers.push(match self.key {
+        let overlay = match &mode {
+            Mode::ReadOnly | Mode::Keep => None,
+            Mode::Revertible { dir } => {
+                let overlay = Overlay::ephemeral(FileStore::unnamed(dir)?, sectors);
                 // What the session writes is as secret as what it reads, under a key nobody ever sees.
-                Some(_) => StackedLayer::encrypted(overlay, Xts::new(&random_key()?)),
-                None => StackedLayer::plain(overlay),
-            });
+                Some((overlay, self.key.map(|_| random_key()).transpose()?))
+            }
+            Mode::Durable { overlay, options } => Some(
+                OpenOverlay {
+                    path: overlay,
+                    base: Base::of(path, Some(format))?,
+                    base_key: self.key.map(|k| &k.key),
+                    sharing: Sharing::Exclusive,
+                    options,
+                }
+                .open()?,
+            ),
+        };
+        let mut layers = Vec::with_capacity(2);
+        if let Some((overlay, key)) = &overlay {
+            let cipher = key.as_ref().map(Xts::new);
+            layers.push(StackedLayer::new(Box::new(overlay.clone()), cipher));
         }
         layers.push(base);
         let stack = Stack::new(layers, mode == Mode::ReadOnly, path.display().to_string())?;
@@ -210,6 +234,7 @@ impl OpenImage<'_> {
             format,
             footer,
             troubles,
+            overlay: overlay.map(|(overlay, _)| overlay),
         })
     }
 

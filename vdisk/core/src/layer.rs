@@ -85,8 +85,8 @@ pub struct Frozen {
 /// A format.
 ///
 /// Sector numbers and counts are within [`Layer::sectors`]; counts are at least 1. The stack holds a
-/// shared gate around map/I-O and reserve/I-O/publish, and an exclusive one around [`Layer::zero`], so
-/// space that `zero` frees is never in use by a request in flight.
+/// shared gate around map/I-O and reserve/I-O/publish, and an exclusive one around [`Layer::zero`] and
+/// [`Layer::discard`], so space that they free is never in use by a request in flight.
 pub trait Layer: Send + Sync {
     /// Size of the disk in sectors.
     fn sectors(&self) -> u64;
@@ -106,6 +106,13 @@ pub trait Layer: Send + Sync {
     /// Makes sectors from `first` on, at most `max`, read as zeros without writing payload where it can.
     /// `plain` says that the layer has no key, so that zeros in the store read as zeros.
     fn zero(&self, first: u64, max: u64, plain: bool) -> Result<Zeroed>;
+
+    /// Gives up sectors from `first` on, at most `max`, that nobody wants any more: afterwards they read
+    /// as anything that was ever there, or zeros. Says how many it dealt with, at least 1.
+    fn discard(&self, first: u64, max: u64, plain: bool) -> Result<u64> {
+        let (Zeroed::Done(sectors) | Zeroed::NeedsWrite(sectors)) = self.zero(first, max, plain)?;
+        Ok(sectors)
+    }
 
     /// Whether a flush has to reach the medium. A layer that a crash reverts anyway says no.
     fn durable(&self) -> bool {

@@ -29,8 +29,9 @@ thread_local! {
 
 /// A layer and the key its payload is encrypted under, if any.
 pub struct StackedLayer {
-    layer: Box<dyn Layer>,
+    /// Dropped first: what an ephemeral layer leaves behind for a moment has no key any more.
     cipher: Option<Xts>,
+    layer: Box<dyn Layer>,
 }
 
 impl StackedLayer {
@@ -55,7 +56,7 @@ impl StackedLayer {
         Self { layer, cipher }
     }
 
-    fn read(&self, first: u64, offset: u64, buf: &mut [u8]) -> Result<()> {
+    pub(crate) fn read(&self, first: u64, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.layer.store().read_at(offset, buf)?;
         if let Some(cipher) = &self.cipher {
             cipher.decrypt(DataUnit::B512, first, buf);
@@ -214,29 +215,10 @@ impl Stack {
         Ok(())
     }
 
-    /// Makes a range zero; `write` says whether to write zeros where metadata alone cannot.
-    fn zero(&self, offset: u64, len: u64, write: bool) -> Result<()> {
-        let top = self.top();
-        let (mut at, end) = (offset / SECTOR, (offset + len) / SECTOR);
-        while at < end {
-            let zeroed = {
-                let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-                top.layer.zero(at, end - at, top.cipher.is_none())?
-            };
-            at += match zeroed {
-                Zeroed::Done(n) => n,
-                Zeroed::NeedsWrite(n) => {
-                    if write {
-                        let _shared = self.enter();
-                        self.write_runs(at, n, |r| {
-                            top.write_zeros(r.first, r.offset, r.sectors * SECTOR)
-                        })?;
-                    }
-                    n
-                }
-            };
-        }
-        Ok(())
+    /// Runs `change` on the top layer with no request in flight.
+    fn alone<T>(&self, change: impl FnOnce(&StackedLayer) -> Result<T>) -> Result<T> {
+        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        change(self.top())
     }
 }
 
@@ -273,11 +255,30 @@ impl BlockDevice for Stack {
     }
 
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
-        self.zero(offset, len, true)
+        let (mut at, end) = (offset / SECTOR, (offset + len) / SECTOR);
+        while at < end {
+            let zeroed = self.alone(|top| top.layer.zero(at, end - at, top.cipher.is_none()))?;
+            at += match zeroed {
+                Zeroed::Done(n) => n,
+                Zeroed::NeedsWrite(n) => {
+                    let _shared = self.enter();
+                    self.write_runs(at, n, |r| {
+                        self.top()
+                            .write_zeros(r.first, r.offset, r.sectors * SECTOR)
+                    })?;
+                    n
+                }
+            };
+        }
+        Ok(())
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        self.zero(offset, len, false)
+        let (mut at, end) = (offset / SECTOR, (offset + len) / SECTOR);
+        while at < end {
+            at += self.alone(|top| top.layer.discard(at, end - at, top.cipher.is_none()))?;
+        }
+        Ok(())
     }
 
     fn flush(&self) -> Result<()> {

@@ -1,7 +1,7 @@
 //! A store in a file, with the lock that keeps a second writer out.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -138,6 +138,14 @@ impl FileStore {
             file,
             path: self.path.clone(),
         })
+    }
+
+    /// When the file was last written, in seconds since 1970.
+    pub fn modified(&self) -> Result<i64> {
+        self.file
+            .metadata()
+            .map(|m| m.mtime())
+            .map_err(|e| Error::io("cannot look at", e).at_path(&self.path))
     }
 
     fn lock(file: File, path: &Path, sharing: Sharing) -> Result<Self> {

@@ -80,6 +80,7 @@ fn pattern(at: u64, len: u64, seed: u8) -> Vec<u8> {
 /// Lives through `ops` on the device that `open` makes, beside a model; `open` is called again to
 /// reopen and may give the same disk. `initial` is what the disk holds at first.
 pub fn check(initial: Vec<u8>, ops: &[Op], mut open: impl FnMut(Option<Disk>) -> Disk) {
+    let first = initial.clone();
     let mut model = initial;
     let mut disk = open(None);
     assert_eq!(disk.size(), model.len() as u64);
@@ -102,17 +103,23 @@ pub fn check(initial: Vec<u8>, ops: &[Op], mut open: impl FnMut(Option<Disk>) ->
             }
             Op::Discard { at, len } => {
                 disk.discard(at, len).unwrap();
-                // What is left must be old bytes or zeros, sector by sector; the model follows.
-                let target = &mut model[at as usize..][..len as usize];
-                let mut now = vec![0; len as usize];
-                disk.read_at(at, &mut now).unwrap();
-                for (now, old) in now
-                    .chunks(SECTOR as usize)
-                    .zip(target.chunks_mut(SECTOR as usize))
-                {
-                    let zeroed = now.iter().zip(&*old).all(|(n, o)| n == o || *n == 0);
-                    assert!(zeroed, "{}", context());
-                    old.copy_from_slice(now);
+                // What is left must be old bytes (an overlay's or its base's) or zeros, sector by sector;
+                // the model follows.
+                let mut from = at;
+                while from < at + len {
+                    let to = (from / SECTOR * SECTOR + SECTOR).min(at + len);
+                    let range = from as usize..to as usize;
+                    let mut now = vec![0; range.len()];
+                    disk.read_at(from, &mut now).unwrap();
+                    let was =
+                        |sector: &[u8]| now.iter().zip(sector).all(|(n, o)| n == o || *n == 0);
+                    assert!(
+                        was(&model[range.clone()]) || was(&first[range.clone()]),
+                        "{}",
+                        context()
+                    );
+                    model[range].copy_from_slice(&now);
+                    from = to;
                 }
             }
             Op::Flush => disk.flush().unwrap(),
