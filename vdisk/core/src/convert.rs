@@ -71,9 +71,10 @@ impl NewImage {
             }
             Format::VhdDifferencing => {
                 return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "differencing VHDs cannot be made yet",
-                ));
+                    ErrorKind::InvalidRequest,
+                    "a differencing VHD is made as a child of another",
+                )
+                .remedy("name its parent"));
             }
         };
         let zeros = match (key, format) {

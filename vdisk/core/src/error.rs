@@ -28,6 +28,8 @@ pub enum ErrorKind {
     Busy,
     /// No key slot opens with the given secret, or a key does not fit the disk.
     Key,
+    /// A parent of a differencing disk is missing, is another disk, or changed.
+    Parent,
     /// An earlier failure made this open disk unusable; it has to be opened again.
     Poisoned,
 }
@@ -37,7 +39,7 @@ impl ErrorKind {
     pub fn errno(self) -> i32 {
         use nix::errno::Errno;
         let errno = match self {
-            Self::Io | Self::Corrupt | Self::Poisoned => Errno::EIO,
+            Self::Io | Self::Corrupt | Self::Parent | Self::Poisoned => Errno::EIO,
             Self::NoSpace => Errno::ENOSPC,
             Self::InvalidRequest => Errno::EINVAL,
             Self::ReadOnly => Errno::EROFS,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 use vdisk_xts::{Xts, XtsKey};
 
+use crate::chain::{self, Ancestor, Parents};
 use crate::device::{Disk, SECTOR};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flat::Flat;
@@ -160,15 +161,23 @@ pub struct OpenedImage {
     pub format: Format,
     /// The VHD footer, if it has one.
     pub footer: Option<Footer>,
-    /// Damage that did not keep it from being opened.
+    /// Damage, of the image or its parents, that did not keep it from being opened.
     pub troubles: Vec<String>,
     /// A handle on the overlay, if writes go into one.
     pub overlay: Option<Overlay>,
+    /// The files of its parents with their footers, nearest first.
+    pub parents: Vec<(PathBuf, Footer)>,
 }
 
 impl OpenImage<'_> {
-    /// Opens it.
+    /// Opens it. The parents of a differencing disk must be as they were, and not encrypted unless under
+    /// the same key; else use [`OpenImage::open_above`].
     pub fn open(self) -> Result<OpenedImage> {
+        self.open_above(&Parents::default())
+    }
+
+    /// Opens it, and its parents, if it has any, as `parents` says.
+    pub fn open_above(self, parents: &Parents<'_>) -> Result<OpenedImage> {
         let (path, mode) = (self.path, self.mode.clone());
         let located = |e: Error| e.at_path(path);
         let sharing = if mode == Mode::Keep {
@@ -181,7 +190,8 @@ impl OpenImage<'_> {
             Some(format) => format,
             None => probe_store(&*store).map_err(located)?.format,
         };
-        let (layer, footer, troubles): (Box<dyn Layer>, _, _) = if format == Format::Raw {
+        let mut ancestors = Vec::new();
+        let (layer, footer, mut troubles): (Box<dyn Layer>, _, _) = if format == Format::Raw {
             let len = store.len()?;
             if len == 0 || !len.is_multiple_of(SECTOR) {
                 return Err(located(Error::corrupt(format!(
@@ -190,17 +200,18 @@ impl OpenImage<'_> {
             }
             (Box::new(Flat::new(store, len / SECTOR)), None, Vec::new())
         } else {
-            let opened = vhd::open(store, sharing == Sharing::ReadOnly)?;
+            let opened = vhd::open(store.clone(), sharing == Sharing::ReadOnly)?;
             if Format::of(&opened.footer) != format {
                 return Err(located(Error::corrupt(format!(
                     "the file is {}, not {format}",
                     Format::of(&opened.footer)
                 ))));
             }
+            ancestors = chain::ancestors(path, &*store, &opened, parents.force_parent)?;
             let (footer, troubles) = (opened.footer.clone(), opened.troubles.clone());
             (opened.into_layer(), Some(footer), troubles)
         };
-        self.check_key(footer.as_ref()).map_err(located)?;
+        check_key(footer.as_ref(), self.key).map_err(located)?;
 
         let sectors = layer.sectors();
         let base = StackedLayer::new(layer, self.key.map(|k| Xts::new(&k.key)));
@@ -228,6 +239,16 @@ impl OpenImage<'_> {
             layers.push(StackedLayer::new(Box::new(overlay.clone()), cipher));
         }
         layers.push(base);
+        let mut keys = Vec::new();
+        let mut found = Vec::with_capacity(ancestors.len());
+        for Ancestor { path, opened } in ancestors {
+            let footer = opened.footer.clone();
+            let cipher = self.parent_cipher(&path, &footer, parents, &mut keys)?;
+            let told = |trouble| format!("{}: {trouble}", path.display());
+            troubles.extend(opened.troubles.iter().map(told));
+            layers.push(StackedLayer::new(opened.into_layer(), cipher));
+            found.push((path, footer));
+        }
         let stack = Stack::new(layers, mode == Mode::ReadOnly, path.display().to_string())?;
         Ok(OpenedImage {
             disk: Disk::new(stack),
@@ -235,32 +256,55 @@ impl OpenImage<'_> {
             footer,
             troubles,
             overlay: overlay.map(|(overlay, _)| overlay),
+            parents: found,
         })
     }
 
-    fn check_key(&self, footer: Option<&Footer>) -> Result<()> {
-        let named = footer.and_then(|footer| footer.luks);
-        match (named, self.key) {
-            (Some(header), None) => Err(Error::new(
-                ErrorKind::Key,
-                format!("the disk is encrypted, under LUKS header {header}"),
-            )
-            .remedy("put its header beside it or name it with --header")),
-            (Some(header), Some(key)) if header != key.header => Err(Error::new(
-                ErrorKind::Key,
-                format!(
-                    "the disk is encrypted under LUKS header {header}, not {}",
-                    key.header
-                ),
-            )
-            .remedy("use the header that was made with the disk")),
-            // Others do not leave a mark; we do, so without one there is nothing to decrypt.
-            (None, Some(_)) if footer.is_some_and(Footer::is_ours) => {
-                Err(Error::new(ErrorKind::Key, "the disk is not encrypted")
-                    .remedy("open it without a header, or encrypt it first"))
+    /// The cipher of a parent: of a key that is known, or else that somebody finds, which is `known` then.
+    fn parent_cipher(
+        &self,
+        path: &Path,
+        footer: &Footer,
+        parents: &Parents<'_>,
+        known: &mut Vec<Arc<DiskKey>>,
+    ) -> Result<Option<Xts>> {
+        if let Some(header) = footer.luks {
+            let mut keys = self.key.into_iter().chain(known.iter().map(|key| &**key));
+            if let Some(key) = keys.find(|key| key.header == header) {
+                return Ok(Some(Xts::new(&key.key)));
             }
-            _ => Ok(()),
         }
+        let key = (parents.keys)(path, footer.luks)?;
+        check_key(Some(footer), key.as_deref()).map_err(|e| e.at_path(path))?;
+        let cipher = key.as_ref().map(|key| Xts::new(&key.key));
+        known.extend(key);
+        Ok(cipher)
+    }
+}
+
+/// Whether a key, or none, is what the image with this footer needs.
+pub(crate) fn check_key(footer: Option<&Footer>, key: Option<&DiskKey>) -> Result<()> {
+    let named = footer.and_then(|footer| footer.luks);
+    match (named, key) {
+        (Some(header), None) => Err(Error::new(
+            ErrorKind::Key,
+            format!("the disk is encrypted, under LUKS header {header}"),
+        )
+        .remedy("put its header beside it or name it with --header")),
+        (Some(header), Some(key)) if header != key.header => Err(Error::new(
+            ErrorKind::Key,
+            format!(
+                "the disk is encrypted under LUKS header {header}, not {}",
+                key.header
+            ),
+        )
+        .remedy("use the header that was made with the disk")),
+        // Others do not leave a mark; we do, so without one there is nothing to decrypt.
+        (None, Some(_)) if footer.is_some_and(Footer::is_ours) => {
+            Err(Error::new(ErrorKind::Key, "the disk is not encrypted")
+                .remedy("open it without a header, or encrypt it first"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -10,6 +10,7 @@
 //! [`Store`]: store::Store
 #![forbid(unsafe_code)]
 
+pub mod chain;
 pub mod convert;
 pub mod device;
 pub mod error;

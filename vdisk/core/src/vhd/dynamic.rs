@@ -1,4 +1,6 @@
-//! The dynamic layer: blocks appear at the end of the file as they are first written.
+//! The dynamic and differencing layer: blocks appear at the end of the file as they are first written.
+//! What was never written reads as zeros, or in a child as what its parent has; a child therefore has
+//! no way to say "zeros" but to write them, and never gives a block up.
 //!
 //! What keeps it safe is the order in which things reach the medium:
 //! - A valid footer exists at every instant: the copy at the start is never touched while the file
@@ -10,11 +12,11 @@
 //! So a flush costs one sync, or two when blocks or sectors were new, however many they were.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::bitmap::Bitmap;
-use super::footer::FOOTER_LEN;
+use super::footer::{FOOTER_LEN, Footer};
 use super::header::{DynamicHeader, UNUSED};
 use crate::device::SECTOR;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,7 +39,7 @@ mod state {
     pub const PARTIAL: u8 = 2;
 }
 
-/// A dynamic VHD as a layer. One object owns the file's metadata; nothing else may write the file.
+/// A dynamic or differencing VHD as a layer. One object owns the file's metadata; nothing else may write the file.
 pub struct Dynamic {
     store: Arc<dyn Store>,
     sectors: u64,
@@ -47,12 +49,18 @@ pub struct Dynamic {
     /// Per block: the sector of the file where its bitmap starts, its data right after it.
     table: Box<[AtomicU32]>,
     states: Box<[AtomicU8]>,
+    /// Where sectors are that were never written: nowhere, or in the parent.
+    absent: Place,
+    /// Something was written since the disk was opened.
+    touched: AtomicBool,
     partial: RwLock<HashMap<usize, Arc<Bitmap>>>,
     growth: Mutex<Growth>,
 }
 
 /// Where the file ends, and what changed since the last flush.
 struct Growth {
+    /// The timestamp in the footer says that the disk was written to.
+    stamped: bool,
     footer: [u8; FOOTER_LEN],
     /// Where the footer is now; the next block goes here or later.
     footer_at: u64,
@@ -76,6 +84,7 @@ impl Dynamic {
         size: u64,
         header: &DynamicHeader,
         table: Vec<u32>,
+        child: bool,
         footer: [u8; FOOTER_LEN],
         footer_at: u64,
     ) -> Self {
@@ -88,8 +97,11 @@ impl Dynamic {
             table_offset: header.table_offset,
             table: table.into_iter().map(AtomicU32::new).collect(),
             states,
+            absent: if child { Place::Below } else { Place::Zero },
+            touched: AtomicBool::new(false),
             partial: RwLock::default(),
             growth: Mutex::new(Growth {
+                stamped: false,
                 footer,
                 footer_at,
                 free: Vec::new(),
@@ -111,6 +123,13 @@ impl Dynamic {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&block)
             .cloned()
+    }
+
+    /// Notes that the disk is written to. Most calls only look.
+    fn touch(&self) {
+        if !self.touched.load(Ordering::Relaxed) {
+            self.touched.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Byte offset of a block's bitmap, or `None` where the block was never written.
@@ -252,7 +271,7 @@ impl Layer for Dynamic {
         let Some(slot) = self.slot(block) else {
             return Ok(Run {
                 sectors: self.unused_run(first, max),
-                place: Place::Zero,
+                place: self.absent,
             });
         };
         let here = Place::Here(slot + self.bitmap_len + within * SECTOR);
@@ -268,13 +287,14 @@ impl Layer for Dynamic {
                 },
                 (false, sectors) => Run {
                     sectors,
-                    place: Place::Zero,
+                    place: self.absent,
                 },
             },
         })
     }
 
     fn reserve(&self, first: u64, max: u64) -> Result<Reservation> {
+        self.touch();
         let (block, within, sectors) = self.split(first, max);
         let slot = match self.slot(block) {
             Some(slot) => slot,
@@ -313,19 +333,26 @@ impl Layer for Dynamic {
     }
 
     fn zero(&self, first: u64, max: u64, plain: bool) -> Result<Zeroed> {
+        let child = self.absent == Place::Below;
         let (block, within, sectors) = self.split(first, max);
         let Some(slot) = self.slot(block) else {
-            return Ok(Zeroed::Done(self.unused_run(first, max)));
+            let run = self.unused_run(first, max);
+            return Ok(match child {
+                true => Zeroed::NeedsWrite(run),
+                false => Zeroed::Done(run),
+            });
         };
+        self.touch();
         let whole = self
             .block_sectors
             .min(self.sectors - block as u64 * self.block_sectors);
-        if within == 0 && sectors >= whole {
+        if !child && within == 0 && sectors >= whole {
             self.free(block, slot);
             return Ok(Zeroed::Done(sectors));
         }
         let sectors = match self.bitmap(block, slot)? {
             Some(bitmap) if plain => match bitmap.run(within, sectors) {
+                (false, absent) if child => return Ok(Zeroed::NeedsWrite(absent)),
                 (false, absent) => return Ok(Zeroed::Done(absent)),
                 (true, present) => present,
             },
@@ -357,7 +384,17 @@ impl Layer for Dynamic {
             .changed_table
             .iter()
             .map(|index| self.table_sector(*index));
-        let writes = bitmaps.chain(table).collect();
+        let mut writes: Vec<_> = bitmaps.chain(table).collect();
+        if self.touched.load(Ordering::Relaxed) && !growth.stamped {
+            let mut footer = growth.footer;
+            Footer::stamp(&mut footer);
+            // The footer goes out while nobody can grow the file over it; its copy, as everything that
+            // must not be lost together with it, after the sync.
+            self.store.write_at(growth.footer_at, &footer)?;
+            writes.push((0, footer.to_vec()));
+            growth.footer = footer;
+            growth.stamped = true;
+        }
         let mut settled = std::mem::take(&mut growth.new_blocks);
         settled.append(&mut growth.changed_blocks);
         growth.changed_table.clear();

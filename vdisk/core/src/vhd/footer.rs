@@ -14,6 +14,7 @@ pub const FOOTER_LEN: usize = 512;
 const COOKIE: &[u8; 8] = b"conectix";
 const VERSION: u32 = 0x0001_0000;
 const CREATOR: &[u8; 4] = b"mdly";
+const TIMESTAMP_AT: usize = 24;
 const CHECKSUM_AT: usize = 64;
 const NO_OFFSET: u64 = u64::MAX;
 
@@ -59,15 +60,12 @@ pub struct Footer {
 impl Footer {
     /// A footer for a new disk of ours of `size` bytes.
     pub fn new(disk_type: DiskType, size: u64) -> Self {
-        let now = std::time::SystemTime::now();
-        let epoch = std::time::UNIX_EPOCH + std::time::Duration::from_secs(946_684_800);
-        let timestamp = now.duration_since(epoch).map_or(0, |d| d.as_secs() as u32);
         Self {
             disk_type,
             current_size: size,
             original_size: size,
             header_offset: FOOTER_LEN as u64,
-            timestamp,
+            timestamp: now(),
             creator: *CREATOR,
             geometry: Geometry::for_sectors(size / SECTOR),
             uuid: Uuid::new_v4(),
@@ -137,7 +135,7 @@ impl Footer {
             current_size,
             original_size: be64(bytes, 40),
             header_offset: be64(bytes, 16),
-            timestamp: be32(bytes, 24),
+            timestamp: be32(bytes, TIMESTAMP_AT),
             creator: [bytes[28], bytes[29], bytes[30], bytes[31]],
             geometry: Geometry {
                 cylinders: u16::from_be_bytes([bytes[56], bytes[57]]),
@@ -162,7 +160,7 @@ impl Footer {
         put(8, &2u32.to_be_bytes()); // Features: the bit that is always set.
         put(12, &VERSION.to_be_bytes());
         put(16, &header_offset.to_be_bytes());
-        put(24, &self.timestamp.to_be_bytes());
+        put(TIMESTAMP_AT, &self.timestamp.to_be_bytes());
         put(28, &self.creator);
         put(32, &VERSION.to_be_bytes()); // Creator version.
         put(36, b"Wi2k"); // Creator host: readers know this one and "Mac ".
@@ -176,9 +174,16 @@ impl Footer {
             put(MARK_AT, MARK);
             put(MARK_AT + 16, luks.as_bytes());
         }
-        let sum = checksum(&bytes, CHECKSUM_AT);
-        bytes[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&sum.to_be_bytes());
+        seal(&mut bytes);
         bytes
+    }
+
+    /// Changes the timestamp in a footer's bytes to now, or to a second later than it was: children notice
+    /// that their parent was written to by nothing else.
+    pub(super) fn stamp(bytes: &mut [u8; FOOTER_LEN]) {
+        let stamp = now().max(be32(bytes, TIMESTAMP_AT).wrapping_add(1));
+        bytes[TIMESTAMP_AT..TIMESTAMP_AT + 4].copy_from_slice(&stamp.to_be_bytes());
+        seal(bytes);
     }
 
     /// This footer's bytes as its writer wrote them when `original` still holds them whole, and as we
@@ -189,6 +194,20 @@ impl Footer {
             _ => self.to_bytes(),
         }
     }
+}
+
+/// Writes a footer's checksum.
+fn seal(bytes: &mut [u8; FOOTER_LEN]) {
+    let sum = checksum(bytes, CHECKSUM_AT);
+    bytes[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// Seconds since 2000-01-01 00:00 UTC.
+fn now() -> u32 {
+    let epoch = std::time::UNIX_EPOCH + std::time::Duration::from_secs(946_684_800);
+    std::time::SystemTime::now()
+        .duration_since(epoch)
+        .map_or(0, |d| d.as_secs() as u32)
 }
 
 #[cfg(test)]

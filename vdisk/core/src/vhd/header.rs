@@ -97,8 +97,7 @@ impl DynamicHeader {
         put(24, &VERSION.to_be_bytes());
         put(28, &self.entries.to_be_bytes());
         put(32, &self.block_size.to_be_bytes());
-        let sum = checksum(&bytes, CHECKSUM_AT);
-        bytes[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&sum.to_be_bytes());
+        seal(&mut bytes);
         bytes
     }
 
@@ -113,6 +112,12 @@ impl DynamicHeader {
     pub fn table_len(&self) -> u64 {
         (u64::from(self.entries) * 4).next_multiple_of(SECTOR)
     }
+}
+
+/// Writes a header's checksum.
+pub(super) fn seal(bytes: &mut [u8; HEADER_LEN]) {
+    let sum = checksum(bytes, CHECKSUM_AT);
+    bytes[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&sum.to_be_bytes());
 }
 
 #[cfg(test)]

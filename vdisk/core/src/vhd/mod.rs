@@ -1,4 +1,4 @@
-//! Virtual Hard Disk images: the structures on disk, the dynamic layer, and how images are made,
+//! Virtual Hard Disk images: the structures on disk, the growing layer, and how images are made,
 //! opened and checked. Numbers on disk are big-endian; offsets in the block table count sectors.
 
 mod bitmap;
@@ -7,14 +7,21 @@ mod dynamic;
 mod footer;
 mod geometry;
 mod header;
+mod layout;
+mod locator;
 mod open;
+mod parent;
+mod stamped;
 
-pub use create::{BLOCK_SIZE, Kind, create};
+pub use create::{BLOCK_SIZE, Kind, NewParent, create, create_child};
 pub use dynamic::Dynamic;
 pub use footer::{DiskType, FOOTER_LEN, Footer};
 pub use geometry::Geometry;
 pub use header::{DynamicHeader, HEADER_LEN, UNUSED};
+pub use locator::{MAX_LOCATOR, Platform, locators_for};
 pub use open::{Opened, Payload, open, read_footer};
+pub use parent::{Locator, ParentLink};
+pub use stamped::Stamped;
 
 /// The largest disk the format holds: 2040 GiB.
 pub const MAX_SIZE: u64 = 2040 << 30;

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use super::dynamic::Dynamic;
 use super::footer::{DiskType, FOOTER_LEN, Footer};
-use super::header::{DynamicHeader, HEADER_LEN, UNUSED};
+use super::header::DynamicHeader;
+use super::layout::Layout;
+use super::parent::ParentLink;
+use super::stamped::Stamped;
 use crate::device::SECTOR;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::flat::Flat;
 use crate::layer::Layer;
 use crate::store::Store;
@@ -20,6 +23,9 @@ pub struct Opened {
     pub footer: Footer,
     /// How the payload is kept.
     pub payload: Payload,
+    /// Whose child it is, for a differencing disk. Its layer must then lie above the parent's: alone, what
+    /// the parent has reads as zeros.
+    pub parent: Option<ParentLink>,
     /// What was found damaged but did not keep the image from being opened, in words. When it was opened
     /// for writing, it has been mended.
     pub troubles: Vec<String>,
@@ -31,7 +37,7 @@ pub struct Opened {
 /// How an image keeps its payload.
 pub enum Payload {
     /// All of it, in order.
-    Fixed(Flat),
+    Fixed(Box<Stamped<Flat>>),
     /// In blocks.
     Dynamic(Box<Dynamic>, DynamicHeader),
 }
@@ -40,7 +46,7 @@ impl Opened {
     /// The layer, boxed.
     pub fn into_layer(self) -> Box<dyn Layer> {
         match self.payload {
-            Payload::Fixed(flat) => Box::new(flat),
+            Payload::Fixed(flat) => flat,
             Payload::Dynamic(dynamic, _) => dynamic,
         }
     }
@@ -48,7 +54,7 @@ impl Opened {
 
 /// Where a valid footer was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FooterPlace {
+pub(super) enum FooterPlace {
     /// At this offset, the end of the file.
     End(u64),
     /// Only in the copy at the start: the end of the file was lost.
@@ -61,13 +67,13 @@ pub fn read_footer(store: &dyn Store) -> Result<Option<Footer>> {
     Ok(find_footer(store)?.map(|(footer, _)| footer))
 }
 
-fn footer_at(store: &dyn Store, offset: u64, len: usize) -> Result<[u8; FOOTER_LEN]> {
+pub(super) fn footer_at(store: &dyn Store, offset: u64, len: usize) -> Result<[u8; FOOTER_LEN]> {
     let mut bytes = [0; FOOTER_LEN];
     store.read_at(offset, &mut bytes[..len])?;
     Ok(bytes)
 }
 
-fn find_footer(store: &dyn Store) -> Result<Option<(Footer, FooterPlace)>> {
+pub(super) fn find_footer(store: &dyn Store) -> Result<Option<(Footer, FooterPlace)>> {
     let len = store.len()?;
     if len < FOOTER_LEN as u64 {
         return Ok(None);
@@ -113,12 +119,7 @@ fn open_pathless(store: Arc<dyn Store>, read_only: bool) -> Result<Opened> {
     };
     match footer.disk_type {
         DiskType::Fixed => open_fixed(store, footer, place),
-        DiskType::Dynamic => open_dynamic(store, footer, place, read_only),
-        DiskType::Differencing => Err(Error::new(
-            ErrorKind::Unsupported,
-            "differencing VHDs (children of another VHD) are not supported yet",
-        )
-        .remedy("merge it into its parent with the tool that made it")),
+        DiskType::Dynamic | DiskType::Differencing => open_growing(store, footer, place, read_only),
     }
 }
 
@@ -133,98 +134,60 @@ fn open_fixed(store: Arc<dyn Store>, footer: Footer, place: FooterPlace) -> Resu
         ))
         .remedy("fetch the file again"));
     }
-    let flat = Flat::new(store, footer.current_size / SECTOR);
+    let flat = Flat::new(store.clone(), footer.current_size / SECTOR);
+    let bytes = match end + FOOTER_LEN as u64 <= store.len()? {
+        true => footer_at(&*store, end, FOOTER_LEN)?,
+        false => footer.to_bytes(),
+    };
     Ok(Opened {
         footer,
-        payload: Payload::Fixed(flat),
+        payload: Payload::Fixed(Box::new(Stamped::new(flat, bytes, end))),
+        parent: None,
         troubles: Vec::new(),
         slack: 0,
     })
 }
 
-fn open_dynamic(
+fn open_growing(
     store: Arc<dyn Store>,
     footer: Footer,
     place: FooterPlace,
     read_only: bool,
 ) -> Result<Opened> {
     let mut troubles = Vec::new();
-    let file_len = store.len()?;
     let payload_end = match place {
         FooterPlace::End(end) => end,
-        FooterPlace::Start => file_len,
+        FooterPlace::Start => store.len()?,
     };
-
-    let header_at = footer.header_offset;
-    if !header_at.is_multiple_of(SECTOR)
-        || header_at < FOOTER_LEN as u64
-        || header_at > file_len - HEADER_LEN.min(file_len as usize) as u64
-    {
-        return Err(Error::corrupt(format!(
-            "the dynamic header's offset {header_at} is not in the file"
-        )));
-    }
-    let mut bytes = [0; HEADER_LEN];
-    store.read_at(header_at, &mut bytes)?;
-    let header =
-        DynamicHeader::parse(&bytes, footer.current_size).map_err(|e| e.at_offset(header_at))?;
-    let table_end = header.table_offset + header.table_len();
-    let header_end = header_at + HEADER_LEN as u64;
-    if header.table_offset < FOOTER_LEN as u64
-        || (header.table_offset < header_end && header_at < table_end)
-    {
-        return Err(Error::corrupt(
-            "the block table lies over the footer's copy or the dynamic header",
-        )
-        .at_offset(header.table_offset));
-    }
-    let meta_end = table_end.max(header_end);
-    // Some writers do not pad the table to a whole sector.
-    if header.table_offset + u64::from(header.entries) * 4 > payload_end {
-        return Err(Error::corrupt(format!(
-            "the block table ends at {table_end}, past the end of the file ({file_len})"
-        ))
-        .at_offset(header.table_offset)
-        .remedy("fetch the file again"));
-    }
-    let blocks = footer.current_size.div_ceil(u64::from(header.block_size)) as usize;
-    let mut bytes = vec![0; blocks * 4];
-    store.read_at(header.table_offset, &mut bytes)?;
-    let table: Vec<u32> = bytes
-        .chunks_exact(4)
-        .map(|c| u32::from_be_bytes([c[0], c[1], c[2], c[3]]))
-        .collect();
-
-    let block_end = check_table(
-        &table,
-        &header,
-        meta_end,
-        payload_end,
-        read_only,
-        &mut troubles,
-    )?;
-    let end = block_end.unwrap_or(table_end).max(meta_end);
+    let layout = Layout::read(&*store, &footer, payload_end)?;
+    judge_blocks(&layout, read_only, &mut troubles)?;
+    let end = layout.end();
 
     let start_copy = footer_at(&*store, 0, FOOTER_LEN)?;
-    let copy = footer.to_bytes_like(&start_copy);
     let mut footer_place = payload_end;
     let mut slack = 0;
-    match place {
+    let bytes = match place {
         FooterPlace::Start => {
             troubles.push("the footer at the end of the file was missing or damaged".into());
             footer_place = end;
             if !read_only {
-                store.write_at(end, &copy)?;
+                store.write_at(end, &start_copy)?;
                 store.sync()?;
                 store.set_len(end + FOOTER_LEN as u64)?;
             }
+            start_copy
         }
         FooterPlace::End(at) => {
+            let original = match at + FOOTER_LEN as u64 <= store.len()? {
+                true => footer_at(&*store, at, FOOTER_LEN)?,
+                // The short footer of the first writers of the format.
+                false => footer.to_bytes_like(&start_copy),
+            };
             // Only whole blocks count: small gaps are other writers' padding.
-            if at >= end + u64::from(header.block_size) {
+            if at >= end + u64::from(layout.header.block_size) {
                 slack = at - end;
                 if !read_only {
-                    store.write_at(end, &copy)?;
+                    store.write_at(end, &original)?;
                     store.sync()?;
                     store.set_len(end + FOOTER_LEN as u64)?;
                     footer_place = end;
@@ -232,88 +195,51 @@ fn open_dynamic(
             }
             if Footer::parse(&start_copy).is_err() {
                 troubles.push("the footer's copy at the start of the file was damaged".into());
-                if !read_only {
-                    store.write_at(0, &copy)?;
-                    store.sync()?;
-                }
             }
+            // One that is merely older belongs to a change that a crash interrupted here.
+            if !read_only && Footer::parse(&start_copy).ok().as_ref() != Some(&footer) {
+                store.write_at(0, &original)?;
+                store.sync()?;
+            }
+            original
         }
-    }
+    };
     let dynamic = Dynamic::new(
         store,
         footer.current_size,
-        &header,
-        table,
-        copy,
+        &layout.header,
+        layout.table,
+        layout.link.is_some(),
+        bytes,
         footer_place,
     );
     Ok(Opened {
         footer,
-        payload: Payload::Dynamic(Box::new(dynamic), header),
+        payload: Payload::Dynamic(Box::new(dynamic), layout.header),
+        parent: layout.link,
         troubles,
         slack,
     })
 }
 
-/// Checks that every block lies in the file, past the metadata, and that no two overlap. Returns the end
-/// of the last one. A reader gets off with a note; a writer could make it worse and is refused.
-fn check_table(
-    table: &[u32],
-    header: &DynamicHeader,
-    meta_end: u64,
-    payload_end: u64,
-    read_only: bool,
-    troubles: &mut Vec<String>,
-) -> Result<Option<u64>> {
-    let slot_len = header.bitmap_len() + u64::from(header.block_size);
-    let mut slots: Vec<(u64, usize)> = table
-        .iter()
-        .enumerate()
-        .filter(|(_, entry)| **entry != UNUSED)
-        .map(|(block, entry)| (u64::from(*entry) * SECTOR, block))
-        .collect();
-    slots.sort_unstable();
-    let mut found = 0usize;
-    let mut damage = |what: &dyn Fn() -> String, block: usize| {
-        found += 1;
-        if !read_only || found <= TOLD {
-            let error = Error::corrupt(what())
-                .at_offset(header.table_offset + block as u64 * 4)
-                .remedy("open it read-only to save what is readable");
-            if !read_only {
-                return Err(error);
-            }
-            troubles.push(error.to_string());
+/// Checks that every block lies in the file, and that no two things overlap. A reader gets off with a
+/// note; a writer could make it worse and is refused.
+fn judge_blocks(layout: &Layout, read_only: bool, troubles: &mut Vec<String>) -> Result<()> {
+    let flaws = layout.flaws();
+    for flaw in flaws.iter().take(TOLD) {
+        let error = Error::corrupt(flaw.what.clone())
+            .at_offset(layout.header.table_offset + flaw.block as u64 * 4)
+            .remedy("open it read-only to save what is readable");
+        if !read_only {
+            return Err(error);
         }
-        Ok(())
-    };
-    for (at, block) in &slots {
-        let end = at + slot_len;
-        if *at < meta_end {
-            let what = || format!("block {block} starts at {at}, inside the image's metadata");
-            damage(&what, *block)?;
-        }
-        if end > payload_end {
-            let what = || {
-                format!("block {block} ends at {end}, past the end of the payload ({payload_end})")
-            };
-            damage(&what, *block)?;
-        }
+        troubles.push(error.to_string());
     }
-    for pair in slots.windows(2) {
-        let ((at, block), (next, other)) = (pair[0], pair[1]);
-        if at + slot_len > next {
-            damage(
-                &|| format!("blocks {block} and {other} overlap at {next}"),
-                other,
-            )?;
-        }
-    }
-    if found > TOLD {
+    if flaws.len() > TOLD {
         troubles.push(format!(
             "{} more damaged entries of the block table",
-            found - TOLD
+            flaws.len() - TOLD
         ));
     }
-    Ok(slots.last().map(|(at, _)| at + slot_len))
+    Ok(())
 }
