@@ -213,18 +213,22 @@ impl Base {
     /// The base that an image file is now.
     pub fn of(path: &Path, format: Option<Format>) -> Result<Self> {
         let store = FileStore::open_unlocked(path)?;
-        let (id, size) = match format {
-            Some(Format::Raw) => (Uuid::nil(), store.len()?),
+        // A VHD says itself when it was written; a copy of it says the same.
+        let (id, size, modified) = match format {
+            Some(Format::Raw) => (Uuid::nil(), store.len()?, store.modified()?),
             _ => {
                 let found = probe(path)?;
-                (found.footer.map_or(Uuid::nil(), |f| f.uuid), found.size)
+                match found.footer {
+                    Some(footer) => (footer.uuid, found.size, footer.timestamp.into()),
+                    None => (Uuid::nil(), found.size, store.modified()?),
+                }
             }
         };
         Ok(Self {
             id,
             sectors: size / SECTOR,
             file_len: store.len()?,
-            modified: store.modified()?,
+            modified,
         })
     }
 }

@@ -16,7 +16,7 @@
 //! | 64 | 8 | most clusters that may be in use, 0 for no limit |
 //! | 72 | 16 | UUID of the base, zeros where it has none |
 //! | 88 | 8 | length of the base's file |
-//! | 96 | 8 | when the base was last written, in seconds since 1970 |
+//! | 96 | 8 | when the base was last written: a VHD's own timestamp (seconds since 2000), else its file's (since 1970) |
 //! | 104 | 4 | length of the wrapped key: 72, or 0 for an overlay that is not encrypted |
 //! | 108 | 72 | the wrapped key |
 //! | 180 | 32 | SHA-256 of the saved machine, where suspended |
@@ -70,7 +70,8 @@ pub struct Base {
     pub sectors: u64,
     /// Length of its file in bytes.
     pub file_len: u64,
-    /// When the file was last written, in seconds since 1970.
+    /// When it was last written: by a VHD's own [timestamp](crate::vhd::Footer::timestamp), else by the
+    /// file's, in seconds since 1970.
     pub modified: i64,
 }
 
