@@ -9,6 +9,7 @@ mod cmd;
 mod console;
 mod exit;
 mod fd;
+mod filters;
 mod outlet;
 mod output;
 mod passphrase;

@@ -13,6 +13,7 @@ use vdisk_frontends::fuse::{FuseMount, FuseOptions};
 
 use crate::args::{DiskArgs, ModeArgs, mode_name};
 use crate::exit::{Failure, Kind, Result};
+use crate::filters::{FilterArgs, Filters};
 use crate::output::{Fields, Report, Ui};
 use crate::{background, signals, size};
 
@@ -21,14 +22,17 @@ use crate::{background, signals, size};
 #[command(after_help = "\
 Read-only unless --revertible or --keep is given. The directory then holds disk.raw (the
 decrypted disk), disk.vhd (the same as a fixed VHD) and status.json. End it with
-`medley disk unmount DIR`.
+`medley disk unmount DIR`. Filters may be given more than once; a request walks them from the
+first to the last, then comes to the disk. docs/serve/ has a page on each.
 
 EXAMPLES
   medley disk mount office.vhd /mnt/office
   losetup --find --show --partscan --read-only /mnt/office/disk.raw
   medley disk unmount /mnt/office
   Let tools write and forget it all afterwards:
-    medley disk mount office.vhd /mnt/office --revertible")]
+    medley disk mount office.vhd /mnt/office --revertible
+  See how a program takes a disk that is full:
+    medley disk mount office.vhd /mnt/office --revertible --fault write:after=1000,error=nospace")]
 pub struct Mount {
     #[command(flatten)]
     disk: DiskArgs,
@@ -37,6 +41,8 @@ pub struct Mount {
     dir: PathBuf,
     #[command(flatten)]
     mode: ModeArgs,
+    #[command(flatten)]
+    filters: FilterArgs,
     /// Stay in the foreground; Ctrl-C unmounts
     #[arg(long)]
     foreground: bool,
@@ -52,6 +58,7 @@ struct Mounted {
     size: u64,
     mode: String,
     encrypted: bool,
+    filters: Vec<String>,
     pid: u32,
 }
 
@@ -68,6 +75,9 @@ impl Report for Mounted {
             format!("{}, {}", self.raw.display(), size::human(self.size)),
         );
         fields.row("as VHD", self.vhd.display().to_string());
+        if !self.filters.is_empty() {
+            fields.row("filters", self.filters.join(" "));
+        }
         fields.to_string()
     }
 }
@@ -75,11 +85,13 @@ impl Report for Mounted {
 /// Runs it.
 pub fn run(args: Mount, ui: Ui, detached: bool) -> Result<()> {
     let found = args.disk.find()?;
+    args.filters.check(!args.foreground)?;
     if !args.foreground && !detached {
         let passphrase = args.disk.passphrase(&found)?;
         let mut child: Vec<std::ffi::OsString> = vec!["disk".into(), "mount".into()];
         child.extend(args.disk.to_args(passphrase.is_some()));
         child.extend(args.mode.to_args());
+        child.extend(args.filters.to_args());
         child.extend(["--".into(), args.disk.disk.into(), args.dir.into()]);
         ui.done(&background::start::<Mounted>(child, passphrase.as_ref())?)?;
         return Ok(());
@@ -91,8 +103,10 @@ pub fn run(args: Mount, ui: Ui, detached: bool) -> Result<()> {
     let opened = args.disk.open(ui, mode.clone(), key.as_ref())?;
     let mut options = FuseOptions::new(footer(&opened));
     options.read_only = mode == Mode::ReadOnly;
-    let size = opened.disk.size();
-    let mount = FuseMount::mount(&args.dir, opened.disk, options)?;
+    let filters = args.filters.start(&args.disk.disk)?;
+    let disk = filters.stack(opened.disk);
+    let size = disk.size();
+    let mount = FuseMount::mount(&args.dir, disk, options)?;
     let report = Mounted {
         mountpoint: mount.path().to_owned(),
         raw: mount.raw(),
@@ -102,18 +116,20 @@ pub fn run(args: Mount, ui: Ui, detached: bool) -> Result<()> {
         size,
         mode: mode_name(&mode).into(),
         encrypted: key.is_some(),
+        filters: args.filters.words(),
         pid: std::process::id(),
     };
     drop(key);
     background::ready(ui, detached, &report)?;
-    let result = serve(&mount, &watch);
+    let result = serve(&mount, &watch, &filters);
+    let told = filters.finish();
     // Only now may whoever unmounts go on.
     drop((mount, lock));
-    result
+    result.and(told)
 }
 
 /// Until somebody unmounts or a signal asks to.
-fn serve(mount: &FuseMount, watch: &signals::Watch) -> Result<()> {
+fn serve(mount: &FuseMount, watch: &signals::Watch, filters: &Filters) -> Result<()> {
     std::thread::scope(|scope| {
         let ended = scope.spawn(|| {
             let result = mount.wait();
@@ -130,6 +146,9 @@ fn serve(mount: &FuseMount, watch: &signals::Watch) -> Result<()> {
                 Failure::new(Kind::Busy, what)
             });
             tracing::error!("{failure}");
+            if let Err(failure) = filters.tell() {
+                tracing::error!("{failure}");
+            }
             std::process::exit(failure.kind().code().into());
         }
         let ended = ended.join().unwrap_or(Ok(()));

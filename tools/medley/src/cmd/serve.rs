@@ -8,7 +8,8 @@ use vdisk::image::Mode;
 use vdisk_frontends::nbd::{NbdOptions, NbdServer};
 
 use crate::args::{DiskArgs, ModeArgs, mode_name};
-use crate::exit::Result;
+use crate::exit::{Failure, Result};
+use crate::filters::FilterArgs;
 use crate::output::{Report, Ui};
 use crate::{background, signals};
 
@@ -16,12 +17,16 @@ use crate::{background, signals};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Read-only unless --revertible or --keep is given. Runs until Ctrl-C or SIGTERM, then flushes the
-disk, removes the socket and exits with 0.
+disk, removes the socket and exits with 0. Filters may be given more than once; a request walks
+them from the first to the last, then comes to the disk. docs/serve/ has a page on each.
 
 EXAMPLES
   medley disk serve office.vhd --nbd /run/user/1000/office.sock
   nbdinfo 'nbd+unix:///?socket=/run/user/1000/office.sock'
-  qemu-img convert 'nbd+unix:///?socket=/run/user/1000/office.sock' office.qcow2")]
+  qemu-img convert 'nbd+unix:///?socket=/run/user/1000/office.sock' office.qcow2
+  A disk that is slow, that fails one write in a hundred, and that tells how it was used:
+    medley disk serve office.vhd --nbd office.sock --revertible --stats=stats.json \\
+      --delay read=2ms,jitter=1ms --fault write:every=100,error=io")]
 pub struct Serve {
     #[command(flatten)]
     disk: DiskArgs,
@@ -33,6 +38,8 @@ pub struct Serve {
     export: String,
     #[command(flatten)]
     mode: ModeArgs,
+    #[command(flatten)]
+    filters: FilterArgs,
     /// Go to the background once clients can connect
     #[arg(long)]
     daemon: bool,
@@ -46,14 +53,20 @@ struct Served {
     size: u64,
     mode: String,
     encrypted: bool,
+    filters: Vec<String>,
     pid: u32,
 }
 
 impl Report for Served {
     fn human(&self) -> String {
         let encrypted = if self.encrypted { ", encrypted" } else { "" };
+        let filters: String = self
+            .filters
+            .iter()
+            .map(|filter| format!(" {filter}"))
+            .collect();
         format!(
-            "serving {} ({}{encrypted}) at {}\n",
+            "serving {} ({}{encrypted}) at {}{filters}\n",
             self.disk.display(),
             self.mode,
             self.uri
@@ -64,12 +77,14 @@ impl Report for Served {
 /// Runs it.
 pub fn run(args: Serve, ui: Ui, detached: bool) -> Result<()> {
     let found = args.disk.find()?;
+    args.filters.check(args.daemon)?;
     if args.daemon && !detached {
         let passphrase = args.disk.passphrase(&found)?;
         let mut child: Vec<std::ffi::OsString> =
             vec!["disk".into(), "serve".into(), "--daemon".into()];
         child.extend(args.disk.to_args(passphrase.is_some()));
         child.extend(args.mode.to_args());
+        child.extend(args.filters.to_args());
         child.extend([
             "--nbd".into(),
             args.nbd.into(),
@@ -89,8 +104,10 @@ pub fn run(args: Serve, ui: Ui, detached: bool) -> Result<()> {
         read_only: mode == Mode::ReadOnly,
         ..NbdOptions::default()
     };
-    let size = opened.disk.size();
-    let server = NbdServer::bind(&args.nbd, opened.disk, options)?;
+    let filters = args.filters.start(&args.disk.disk)?;
+    let disk = filters.stack(opened.disk);
+    let size = disk.size();
+    let server = NbdServer::bind(&args.nbd, disk, options)?;
     let report = Served {
         uri: server.uri(),
         socket: server.path().to_owned(),
@@ -98,10 +115,14 @@ pub fn run(args: Serve, ui: Ui, detached: bool) -> Result<()> {
         size,
         mode: mode_name(&mode).into(),
         encrypted: key.is_some(),
+        filters: args.filters.words(),
         pid: std::process::id(),
     };
     drop(key);
     background::ready(ui, detached, &report)?;
     watch.wait();
-    Ok(server.shutdown()?)
+    let flushed = server.shutdown().map_err(Failure::from);
+    // The last flush counts, too. Of two errors the worse one is told: bytes may be lost.
+    let told = filters.finish();
+    flushed.and(told)
 }

@@ -1,5 +1,6 @@
 //! A folder to work in, and the program in it.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -200,6 +201,16 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Starts something that stays, and its first line.
+pub fn start(folder: &Folder, args: &str) -> (Running, String) {
+    let mut child = Running(folder.command(args).stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(child.0.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    (child, line)
 }
 
 pub fn is_mounted(dir: &Path) -> bool {

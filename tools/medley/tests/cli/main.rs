@@ -3,6 +3,7 @@
 
 mod common;
 mod disks;
+mod filters;
 mod guests;
 mod interrupts;
 mod keys;

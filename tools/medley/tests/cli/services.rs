@@ -9,16 +9,6 @@ use serde_json::Value;
 
 use crate::common::*;
 
-/// Starts something that stays, and its first line.
-fn start(folder: &Folder, args: &str) -> (Running, String) {
-    let mut child = Running(folder.command(args).stdout(Stdio::piped()).spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(child.0.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    (child, line)
-}
-
 #[test]
 fn a_server_serves_and_leaves_nothing() {
     let folder = Folder::new();

@@ -50,7 +50,7 @@ impl Fault {
         let spec = &self.spec;
         if self.dead.load(SeqCst) {
             let what = format!("injected fault: {} after the power was cut", name(op));
-            return Err(Error::new(ErrorKind::Io, what).at_offset(offset));
+            return Err(place(op, offset, Error::new(ErrorKind::Io, what)));
         }
         if !spec.ops.has(op) {
             return Ok(None);
@@ -81,12 +81,7 @@ impl Fault {
             return Ok(());
         };
         let what = format!("injected fault: {} number {n}", name(op));
-        let error = Error::new(kind, what);
-        Err(if op == Op::Flush {
-            error
-        } else {
-            error.at_offset(offset)
-        })
+        Err(place(op, offset, Error::new(kind, what)))
     }
 
     /// Calls `piece` with the pieces of a request of `len` bytes, each as `(start, length)` within it, and
@@ -133,6 +128,14 @@ impl Fault {
             false => Ok(()),
         })?;
         self.verdict(op, offset, hit)
+    }
+}
+
+/// A flush has no place.
+fn place(op: Op, offset: u64, error: Error) -> Error {
+    match op {
+        Op::Flush => error,
+        _ => error.at_offset(offset),
     }
 }
 
