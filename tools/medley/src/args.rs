@@ -214,6 +214,7 @@ pub fn mode_name(mode: &Mode) -> &'static str {
         Mode::ReadOnly => "read-only",
         Mode::Keep => "keep",
         Mode::Revertible { .. } => "revertible",
+        Mode::Durable { .. } => "durable",
     }
 }
 
