@@ -1,16 +1,17 @@
-//! Serves a disk in memory until standard input ends: `memory nbd SOCKET MIB` or
-//! `memory fuse MOUNTPOINT MIB [THREADS]`. For trying out clients and measuring frontends.
+//! Serves a disk in memory until standard input ends: `memory nbd|vhost SOCKET MIB`
+//! or `memory fuse MOUNTPOINT MIB [THREADS]`. For trying out clients and measuring frontends.
 
 use std::io::Read;
 
 use vdisk::{Disk, memory::MemoryDisk};
 use vdisk_frontends::fuse::{FuseMount, FuseOptions};
 use vdisk_frontends::nbd::{NbdOptions, NbdServer};
+use vdisk_frontends::vhost_user::{VhostUserOptions, VhostUserServer};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [kind, path, mebibytes, rest @ ..] = &args[..] else {
-        return Err("usage: memory nbd|fuse PATH MIB [THREADS]".into());
+        return Err("usage: memory nbd|vhost|fuse PATH MIB [THREADS]".into());
     };
     let len = mebibytes.parse::<usize>()? << 20;
     // Not zeros: clients treat holes differently.
@@ -25,6 +26,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{:#?}", server.stats());
             server.shutdown()?;
         }
+        "vhost" => {
+            let server = VhostUserServer::bind(path, disk, VhostUserOptions::default())?;
+            println!("{}", server.path().display());
+            wait()?;
+            println!("{:#?}", server.stats());
+            server.shutdown()?;
+        }
         "fuse" => {
             let mut options = FuseOptions::new([0; 512]);
             options.threads = rest.first().map_or(Ok(0), |threads| threads.parse())?;
@@ -34,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{:#?}", mount.stats());
             println!("{:?}", mount.unmount()?);
         }
-        other => return Err(format!("{other}: neither nbd nor fuse").into()),
+        other => return Err(format!("{other}: none of nbd, vhost, fuse").into()),
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use super::negotiate::{CONTEXT_ID, Session};
 use super::proto::{self, Command, Errno, Request, chunk, flag};
 use crate::stats::{Op, Stats};
+use crate::zeros;
 
 /// Largest payload of one request.
 pub const MAX_PAYLOAD: u32 = 32 << 20;
@@ -264,7 +265,7 @@ impl<'a> Connection<'a> {
                 self.disk.write_at(offset, &payload[..request.len as usize])
             })?,
             Command::WriteZeroes if request.has(flag::NO_HOLE) => {
-                self.write_zeros_solid(request)?
+                self.timed(Op::Zero, len, || zeros::write_solid(self.disk, offset, len))?;
             }
             Command::WriteZeroes => {
                 self.timed(Op::Zero, len, || self.disk.write_zeroes(offset, len))?;
@@ -282,18 +283,6 @@ impl<'a> Connection<'a> {
             self.timed(Op::Flush, 0, || self.disk.flush())?;
         }
         Ok(())
-    }
-
-    /// Zeros that take their space, so that later writes there cannot run out of it.
-    fn write_zeros_solid(&self, request: &Request) -> vdisk::Result<()> {
-        static ZEROS: [u8; PIECE] = [0; PIECE];
-        let len = u64::from(request.len);
-        self.timed(Op::Zero, len, || {
-            (0..len).step_by(PIECE).try_for_each(|at| {
-                let piece = (len - at).min(PIECE as u64) as usize;
-                self.disk.write_at(request.offset + at, &ZEROS[..piece])
-            })
-        })
     }
 
     /// A write larger than a buffer: payload flows from the socket to the disk, piece by piece.

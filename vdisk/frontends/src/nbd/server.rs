@@ -1,26 +1,21 @@
 //! The socket and the clients on it: who gets in, how they are thrown out, what is left afterwards.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+use nix::sys::socket;
 use vdisk::Disk;
 
 use super::connection::{Connection, MAX_PAYLOAD};
 use super::negotiate::{Export, negotiate};
 use crate::error::{Error, Result};
+use crate::socket::Socket;
 use crate::stats::{Stats, Summary};
 
 /// A client has this long to say what it wants.
@@ -52,20 +47,16 @@ impl Default for NbdOptions {
 /// A running server. Dropping it does what [`NbdServer::shutdown`] does, without telling of errors.
 #[derive(Debug)]
 pub struct NbdServer {
-    path: PathBuf,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
 
 struct Shared {
-    listener: UnixListener,
-    /// Device and inode of the socket file, to remove only what is ours.
-    file: (u64, u64),
+    socket: Socket,
     disk: Disk,
     export: Export,
     stats: Stats,
     max_connections: usize,
-    stopping: AtomicBool,
     clients: Mutex<Clients>,
 }
 
@@ -106,9 +97,6 @@ impl NbdServer {
                 what: "max_connections must be at least 1",
             });
         }
-        // Remembered absolutely: the process may change its directory before it removes the socket.
-        let path = std::path::absolute(path.as_ref())
-            .map_err(Error::io(path.as_ref(), "cannot be made absolute"))?;
         let info = disk.info();
         let export = Export {
             name: options.export_name,
@@ -121,33 +109,29 @@ impl NbdServer {
                 .next_power_of_two(),
             max_payload: MAX_PAYLOAD,
         };
-        let (listener, file) = listen(&path)?;
         let shared = Arc::new(Shared {
-            listener,
-            file,
+            socket: Socket::bind(path.as_ref())?,
             disk,
             export,
             stats: Stats::default(),
             max_connections: options.max_connections,
-            stopping: AtomicBool::new(false),
             clients: Mutex::default(),
         });
         let mut server = Self {
-            path,
             shared: shared.clone(),
             accepting: None,
         };
         let thread = std::thread::Builder::new()
             .name("nbd-accept".into())
             .spawn(move || accept(&shared))
-            .map_err(Error::io(&server.path, "cannot start a thread"))?;
+            .map_err(Error::io(server.path(), "cannot start a thread"))?;
         server.accepting = Some(thread);
         Ok(server)
     }
 
     /// Where the server listens.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.shared.socket.path()
     }
 
     /// The URI that NBD clients understand.
@@ -165,7 +149,7 @@ impl NbdServer {
         format!(
             "nbd+unix:///{}?socket={}",
             quote(self.shared.export.name.as_bytes()),
-            quote(self.path.as_os_str().as_encoded_bytes()),
+            quote(self.path().as_os_str().as_encoded_bytes()),
         )
     }
 
@@ -189,11 +173,8 @@ impl NbdServer {
         let Some(accepting) = self.accepting.take() else {
             return Ok(());
         };
-        self.shared.stopping.store(true, SeqCst);
-        // A listening socket that is shut down wakes whoever waits in accept.
-        let _ = socket::shutdown(self.shared.listener.as_raw_fd(), socket::Shutdown::Both);
+        self.shared.socket.close();
         let _ = accepting.join();
-        remove(&self.path, self.shared.file);
         let threads: Vec<_> = {
             let mut clients = self.shared.clients();
             let leaving = std::mem::take(&mut clients.leaving);
@@ -219,10 +200,8 @@ impl NbdServer {
 
 impl Drop for NbdServer {
     fn drop(&mut self) {
-        if self.accepting.is_none() {
-            remove(&self.path, self.shared.file);
-        } else if let Err(error) = self.stop() {
-            tracing::error!(%error, path = %self.path.display(), "NBD server ended badly");
+        if let Err(error) = self.stop() {
+            tracing::error!(%error, path = %self.path().display(), "NBD server ended badly");
         }
     }
 }
@@ -234,18 +213,8 @@ impl Shared {
 }
 
 fn accept(shared: &Arc<Shared>) {
-    while !shared.stopping.load(SeqCst) {
-        match shared.listener.accept() {
-            Ok((socket, _)) => admit(shared, socket),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                if !shared.stopping.load(SeqCst) {
-                    tracing::warn!(%error, "NBD: accept failed");
-                    // Out of descriptors or memory: others may give some back.
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-            }
-        }
+    while let Some(socket) = shared.socket.accept() {
+        admit(shared, socket);
     }
 }
 
@@ -355,99 +324,5 @@ impl io::Write for Impatient<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Makes the socket file and listens on it. Returns its device and inode too.
-fn listen(path: &Path) -> Result<(UnixListener, (u64, u64))> {
-    let address = UnixAddr::new(path).map_err(|errno| match errno {
-        Errno::ENAMETOOLONG => Error::SocketPathTooLong { path: path.into() },
-        errno => Error::io(path, "is no address for a socket")(errno),
-    })?;
-    // Two servers that start at once must not both find the other's socket dead and remove it.
-    let _lock = lock_parent(path)?;
-    let fd = new_socket(path, SockFlag::empty())?;
-    let bind = || socket::bind(fd.as_raw_fd(), &address);
-    match bind() {
-        Err(Errno::EADDRINUSE) => {
-            remove_dead(path, &address)?;
-            bind()
-        }
-        result => result,
-    }
-    .map_err(Error::io(path, "cannot make a socket"))?;
-    // Nobody can connect before `listen`, so nobody gets in before the mode is set.
-    let ready = fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-        .and_then(|()| Ok(socket::listen(&fd, Backlog::new(64)?)?))
-        .and_then(|()| fs::symlink_metadata(path));
-    match ready {
-        Ok(meta) => Ok((UnixListener::from(fd), (meta.dev(), meta.ino()))),
-        Err(error) => {
-            let _ = fs::remove_file(path);
-            Err(Error::io(path, "cannot listen")(error))
-        }
-    }
-}
-
-fn new_socket(path: &Path, flags: SockFlag) -> Result<OwnedFd> {
-    socket::socket(
-        AddressFamily::Unix,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC | flags,
-        None,
-    )
-    .map_err(Error::io(path, "cannot make a socket"))
-}
-
-/// Holds the directory of `path` while a socket in it is examined and replaced.
-fn lock_parent(path: &Path) -> Result<Flock<File>> {
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    let mut dir = File::open(parent).map_err(Error::io(parent, "cannot be opened"))?;
-    let begin = Instant::now();
-    loop {
-        match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((back, Errno::EWOULDBLOCK | Errno::EINTR))
-                if begin.elapsed() < Duration::from_secs(5) =>
-            {
-                dir = back;
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Err((_, errno)) => return Err(Error::io(parent, "cannot be locked")(errno)),
-        }
-    }
-}
-
-/// Removes a socket that nobody answers at.
-fn remove_dead(path: &Path, address: &UnixAddr) -> Result<()> {
-    let meta = match fs::symlink_metadata(path) {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io(path, "cannot be examined")(error)),
-    };
-    if !meta.file_type().is_socket() {
-        return Err(Error::NotASocket { path: path.into() });
-    }
-    // Without waiting: a server that is alive but stuck has a full queue (EAGAIN).
-    let probe = new_socket(path, SockFlag::SOCK_NONBLOCK)?;
-    match socket::connect(probe.as_raw_fd(), address) {
-        Err(Errno::ECONNREFUSED) => {
-            tracing::info!(path = %path.display(), "replacing the socket of a server that died");
-            fs::remove_file(path).map_err(Error::io(path, "dead socket cannot be removed"))
-        }
-        // Whatever else happened, it does not prove that nobody is there.
-        _ => Err(Error::SocketInUse { path: path.into() }),
-    }
-}
-
-/// Removes the socket file if it is still the one we made. Under the lock, since a successor may be
-/// replacing it right now; without the lock a dead socket stays, for the next server to replace.
-fn remove(path: &Path, file: (u64, u64)) {
-    let _lock = match lock_parent(path) {
-        Ok(lock) => lock,
-        Err(error) => return tracing::warn!(%error, "the socket of an NBD server stays behind"),
-    };
-    if fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == file) {
-        let _ = fs::remove_file(path);
     }
 }

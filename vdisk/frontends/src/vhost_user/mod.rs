@@ -1,0 +1,34 @@
+//! A vhost-user-blk server for one disk, on a Unix socket: a virtual machine's virtio queues are served
+//! straight out of the guest's memory, without the hypervisor in between.
+//!
+//! `server` owns the socket, `session` hears one client's messages, `worker` is the thread of a queue,
+//! `queue` takes requests from a `ring` and answers them, `chain` walks descriptors, `request` judges
+//! what they say, `execute` does it. `memory` is the guest's, `inflight` and `log` are shared with the
+//! client so that it survives us and can be suspended; `device` is what the guest sees.
+//!
+//! # Memory that changes while we look
+//! Whatever lies in guest memory is read once and judged afterwards. Payload is not copied: a disk reads
+//! into the guest's pages and decrypts there, so for a moment the guest could see ciphertext of sectors
+//! that it asked for, which tells it nothing that it could not read from its disk; and it writes out of
+//! them, encrypting from the guest's pages into a buffer of its own. Each block of the cipher is loaded once, so
+//! what reaches the disk is the encryption of bytes that were there, even if the guest changes them
+//! meanwhile: which of them, old or new, is then as undefined as with any disk.
+
+mod chain;
+mod device;
+mod execute;
+mod inflight;
+mod log;
+mod memory;
+mod queue;
+mod request;
+mod ring;
+mod server;
+mod session;
+mod worker;
+
+pub use queue::process;
+pub use ring::Broken;
+pub use ring::Layout;
+pub use server::{VhostUserOptions, VhostUserServer};
+pub use session::serve;
