@@ -53,7 +53,12 @@ pub struct Ancestor {
 }
 
 /// What a file is known by, whatever its names.
-type FileId = (u64, u64);
+pub(crate) type FileId = (u64, u64);
+
+/// What the file in `path` is known by.
+pub(crate) fn file_id(path: &Path) -> Result<FileId> {
+    look(path).map(|metadata| id(&metadata))
+}
 
 fn id(metadata: &Metadata) -> FileId {
     (metadata.dev(), metadata.ino())
@@ -71,7 +76,7 @@ pub fn ancestors(
     };
     let size = child.footer.current_size;
     let mut path = canonical(path)?;
-    let mut seen = vec![id(&look(&path)?)];
+    let mut seen = vec![file_id(&path)?];
     let mut candidates = link.candidates(store);
     let mut found: Vec<Ancestor> = Vec::new();
     loop {
@@ -84,7 +89,7 @@ pub fn ancestors(
             .remedy("commit some children into their parents"));
         }
         let parent = locate(&path, &link, &candidates, &seen, force)?;
-        seen.push(id(&look(&parent)?));
+        seen.push(file_id(&parent)?);
         let store: Arc<dyn Store> = Arc::new(FileStore::open(&parent, Sharing::ReadOnly)?);
         let opened = vhd::open(store.clone(), true)?;
         if !force {

@@ -43,7 +43,7 @@ impl Format {
         }
     }
 
-    fn of(footer: &Footer) -> Self {
+    pub(crate) fn of(footer: &Footer) -> Self {
         match footer.disk_type {
             DiskType::Fixed => Self::VhdFixed,
             DiskType::Dynamic => Self::VhdDynamic,

@@ -186,6 +186,17 @@ impl Footer {
         seal(bytes);
     }
 
+    /// This footer's size, geometry, timestamp and header offset in the bytes of another writer's footer,
+    /// whose other fields stay.
+    pub(super) fn to_bytes_over(&self, original: &[u8; FOOTER_LEN]) -> [u8; FOOTER_LEN] {
+        let mut bytes = *original;
+        for range in [16..28, 48..60] {
+            bytes[range.clone()].copy_from_slice(&self.to_bytes()[range]);
+        }
+        seal(&mut bytes);
+        bytes
+    }
+
     /// This footer's bytes as its writer wrote them when `original` still holds them whole, and as we
     /// would write them otherwise: what others keep in fields we do not know stays.
     pub fn to_bytes_like(&self, original: &[u8; FOOTER_LEN]) -> [u8; FOOTER_LEN] {

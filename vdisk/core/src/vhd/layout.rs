@@ -37,7 +37,6 @@ pub(super) enum FlawKind {
 /// A block that is not where it may be.
 #[derive(Debug, Clone)]
 pub(super) struct Flaw {
-    #[expect(dead_code)]
     pub kind: FlawKind,
     pub block: usize,
     pub what: String,

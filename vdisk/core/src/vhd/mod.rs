@@ -2,8 +2,10 @@
 //! opened and checked. Numbers on disk are big-endian; offsets in the block table count sectors.
 
 mod bitmap;
+pub mod check;
 mod create;
 mod dynamic;
+mod edit;
 mod footer;
 mod geometry;
 mod header;
