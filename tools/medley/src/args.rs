@@ -3,19 +3,22 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use medley_hypervisor::memory::HostMemory;
+use vdisk::chain::Parents;
 use vdisk::image::{DiskKey, Format, Mode, OpenImage, OpenedImage, Probe, probe};
 use vdisk::keys::{KeyFile, beside};
 use vdisk::luks::Kdf;
 use vdisk::vhd::Footer;
 
+use crate::chain::{Parent, ParentArgs};
 use crate::exit::{Failure, Kind, Result};
 use crate::output::Ui;
-use crate::passphrase::{Passphrase, PassphraseArgs};
-use crate::{progress, secrets, size};
+use crate::passphrase::{Passphrase, PassphraseArgs, Secrets};
+use crate::{passphrase, progress, secrets, size};
 
 /// The names of formats, for `value_parser`.
 pub fn format() -> impl TypedValueParser<Value = Format> {
@@ -38,6 +41,25 @@ pub struct DiskArgs {
     /// How it is opened, if it is encrypted.
     #[command(flatten)]
     pub passphrase: PassphraseArgs,
+    /// How its parents are opened, if it has any.
+    #[command(flatten)]
+    pub parents: ParentArgs,
+}
+
+/// The keys of a disk and its parents.
+#[derive(Default)]
+pub struct Keys {
+    /// The disk's own, if it is encrypted.
+    pub own: Option<DiskKey>,
+    /// Those of encrypted parents, with their files.
+    parents: Vec<(PathBuf, Arc<DiskKey>)>,
+}
+
+impl Keys {
+    /// Whether anything is encrypted.
+    pub fn any(&self) -> bool {
+        self.own.is_some() || !self.parents.is_empty()
+    }
 }
 
 /// What a look at a disk's file tells, before any secret is needed.
@@ -67,40 +89,95 @@ impl DiskArgs {
         Ok(Found { probe, header })
     }
 
-    /// Asks for the passphrase, if the disk is encrypted.
-    pub fn passphrase(&self, found: &Found) -> Result<Option<Passphrase>> {
-        match &found.header {
-            Some(header) => {
-                // Nobody wants to type a passphrase for a header that cannot be read.
-                KeyFile::open(header)?;
-                secrets::guard();
-                self.passphrase.read(&self.disk).map(Some)
-            }
-            None => Ok(None),
+    /// The disk's parents, nearest first.
+    pub fn parents(&self, found: &Found) -> Result<Vec<Parent>> {
+        match found.probe.format {
+            Format::VhdDifferencing => self.parents.find(&self.disk),
+            _ => self
+                .parents
+                .check_no_parents(&self.disk)
+                .map(|()| Vec::new()),
         }
     }
 
-    /// The disk's key, if it is encrypted.
-    pub fn unlock(&self, ui: Ui, found: &Found) -> Result<Option<DiskKey>> {
-        let Some(header) = &found.header else {
+    /// Asks for the passphrases of the disk and its parents, if one of them is encrypted.
+    pub fn secrets(&self, found: &Found) -> Result<Option<Secrets>> {
+        self.secrets_for(found, &self.parents(found)?)
+    }
+
+    fn secrets_for(&self, found: &Found, parents: &[Parent]) -> Result<Option<Secrets>> {
+        if found.header.is_none() && !parents.iter().any(Parent::encrypted) {
             return Ok(None);
-        };
+        }
+        // Nobody wants to type a passphrase for a header that cannot be read.
+        for header in found
+            .header
+            .iter()
+            .chain(parents.iter().filter_map(|p| p.header.as_ref()))
+        {
+            KeyFile::open(header)?;
+        }
         secrets::guard();
-        let file = KeyFile::open(header)?;
-        let passphrase = self.passphrase.read(&self.disk)?;
-        let key = progress::busy(ui, "unlocking", || file.unlock(&passphrase))?;
-        Ok(Some(key))
+        if let Some(secrets) = self.passphrase.handed_down(1 + parents.len())? {
+            return Ok(Some(secrets));
+        }
+        let given = self.passphrase.given()?;
+        let asks = given.is_none();
+        let own = match (given, &found.header) {
+            (Some(given), _) => given,
+            (None, Some(_)) => passphrase::ask_for(&self.disk)?,
+            (None, None) => Passphrase::default(),
+        };
+        let mut secrets = Secrets::new(own);
+        for parent in parents {
+            let own = match self.parents.passphrase(parent)? {
+                Some(given) => Some(given),
+                None if asks && parent.header.is_some() => {
+                    passphrase::ask_for_parent(&parent.path, found.header.is_some())?
+                }
+                None => None,
+            };
+            secrets.push(own);
+        }
+        Ok(Some(secrets))
+    }
+
+    /// The keys of the disk and its parents, as far as they are encrypted.
+    pub fn unlock(&self, ui: Ui, found: &Found) -> Result<Keys> {
+        let parents = self.parents(found)?;
+        let Some(secrets) = self.secrets_for(found, &parents)? else {
+            return Ok(Keys::default());
+        };
+        progress::busy(ui, "unlocking", || {
+            let mut keys = Keys::default();
+            if let Some(header) = &found.header {
+                keys.own = Some(KeyFile::open(header)?.unlock(secrets.own())?);
+            }
+            for (index, parent) in parents.into_iter().enumerate() {
+                let (passphrase, named) = secrets.of_parent(index);
+                if let Some(key) = parent.unlock(passphrase, named)? {
+                    keys.parents.push((parent.path, key));
+                }
+            }
+            Ok(keys)
+        })
     }
 
     /// Opens the disk.
-    pub fn open(&self, ui: Ui, mode: Mode, key: Option<&DiskKey>) -> Result<OpenedImage> {
+    pub fn open(&self, ui: Ui, mode: Mode, keys: &Keys) -> Result<OpenedImage> {
         let image = OpenImage {
             path: &self.disk,
             format: self.input_format,
             mode,
-            key,
+            key: keys.own.as_ref(),
         };
-        let opened = image.open()?;
+        let opened = image.open_above(&Parents {
+            keys: &|path, _| {
+                let key = keys.parents.iter().find(|(parent, _)| parent == path);
+                Ok(key.map(|(_, key)| key.clone()))
+            },
+            force_parent: self.parents.force_parent,
+        })?;
         for trouble in &opened.troubles {
             ui.note(format_args!(
                 "medley: warning: {}: {trouble}",
@@ -110,9 +187,9 @@ impl DiskArgs {
         Ok(opened)
     }
 
-    /// The same options for a process that gets the passphrase on its standard input.
+    /// The same options for a process that gets the passphrases on its standard input.
     pub fn to_args(&self, encrypted: bool) -> Vec<OsString> {
-        let mut args = Vec::new();
+        let mut args = self.parents.to_args();
         if let Some(header) = &self.header {
             args.extend(["--header".into(), header.into()]);
         }
@@ -120,7 +197,7 @@ impl DiskArgs {
             args.extend(["--input-format".into(), format.name().into()]);
         }
         if encrypted {
-            args.extend(["--passphrase-fd".into(), "0".into()]);
+            args.extend(["--secrets-fd".into(), "0".into()]);
         }
         args
     }

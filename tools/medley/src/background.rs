@@ -1,7 +1,7 @@
 //! Going to the background: a second process of this program does the work, and the first one waits
 //! until it is ready or has failed, so that whoever typed the command knows.
 //!
-//! The passphrase travels through the child's standard input, the outcome through its standard output,
+//! The passphrases travel through the child's standard input, the outcome through its standard output,
 //! as one line of JSON; after that the child belongs to nobody.
 
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::exit::{Failure, Kind, Result};
 use crate::output::{Report, Ui};
-use crate::passphrase::Passphrase;
+use crate::passphrase::Secrets;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,7 +26,7 @@ enum Outcome<T> {
 /// Starts `medley --detached ARGS` and waits for its word.
 pub fn start<T: DeserializeOwned>(
     args: impl IntoIterator<Item = OsString>,
-    passphrase: Option<&Passphrase>,
+    secrets: Option<&Secrets>,
 ) -> Result<T> {
     let fail = |error| Failure::io::<std::io::Error>("cannot start the background process")(error);
     let program = std::env::current_exe().map_err(fail)?;
@@ -37,11 +37,9 @@ pub fn start<T: DeserializeOwned>(
         .stdout(Stdio::piped())
         .spawn()
         .map_err(fail)?;
-    if let (Some(mut input), Some(passphrase)) = (child.stdin.take(), passphrase) {
-        // If it does not listen it has failed, and says why below. One newline is left out by the reader.
-        let _ = input
-            .write_all(passphrase)
-            .and_then(|()| input.write_all(b"\n"));
+    if let (Some(input), Some(secrets)) = (child.stdin.take(), secrets) {
+        // If it does not listen it has failed, and says why below.
+        let _ = secrets.write(input);
     }
     let mut line = String::new();
     if let Some(output) = child.stdout.take() {

@@ -28,12 +28,14 @@ pub enum Kind {
     NoSpace,
     /// A valid thing that Medley does not do.
     Unsupported,
+    /// A parent of a differencing disk is missing or is not the one it was.
+    Parent,
     /// A signal asked to stop.
     Interrupted(i32),
 }
 
 /// The kinds with what people are told about them, in order of their codes.
-const TABLE: [(Kind, &str); 11] = [
+const TABLE: [(Kind, &str); 12] = [
     (Kind::Failed, "failed; the message says why"),
     (
         Kind::Usage,
@@ -54,6 +56,10 @@ const TABLE: [(Kind, &str); 11] = [
         Kind::Unsupported,
         "a valid file or wish that is not supported",
     ),
+    (
+        Kind::Parent,
+        "a parent of the disk is missing, or is not as it was when the disk was made",
+    ),
     (Kind::Interrupted(1), "interrupted (SIGHUP)"),
     (Kind::Interrupted(2), "interrupted (SIGINT, Ctrl-C)"),
     (Kind::Interrupted(15), "interrupted (SIGTERM)"),
@@ -71,6 +77,7 @@ impl Kind {
             Self::Busy => "busy",
             Self::NoSpace => "no-space",
             Self::Unsupported => "unsupported",
+            Self::Parent => "parent",
             Self::Interrupted(_) => "interrupted",
         }
     }
@@ -86,6 +93,7 @@ impl Kind {
             Self::Busy => 6,
             Self::NoSpace => 7,
             Self::Unsupported => 8,
+            Self::Parent => 9,
             Self::Interrupted(signal) => 128u8.saturating_add(signal.clamp(0, 127) as u8),
         }
     }
@@ -205,6 +213,7 @@ impl From<vdisk::Error> for Failure {
             K::Unsupported => Kind::Unsupported,
             K::Busy => Kind::Busy,
             K::Key => Kind::Key,
+            K::Parent => Kind::Parent,
             _ => Kind::Failed,
         };
         Self::new(kind, error.to_string())
@@ -268,7 +277,7 @@ mod tests {
     #[test]
     fn codes_are_those_that_were_promised() {
         let codes: Vec<u8> = TABLE.iter().map(|(kind, _)| kind.code()).collect();
-        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 129, 130, 143]);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9, 129, 130, 143]);
         for (kind, _) in TABLE {
             assert_eq!(Kind::from_code(kind.code()), kind);
         }

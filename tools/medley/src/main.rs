@@ -5,6 +5,7 @@
 
 mod args;
 mod background;
+mod chain;
 mod cmd;
 mod console;
 mod exit;
@@ -68,7 +69,7 @@ struct Cli {
 enum Command {
     /// Make, open, convert and check disks
     #[command(subcommand)]
-    Disk(Disk),
+    Disk(Box<Disk>),
     /// Run a machine from a disk
     Boot(Box<cmd::boot::Boot>),
     /// Print completions for a shell
@@ -166,17 +167,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command, ui: Ui, detached: bool) -> Result<()> {
     match command {
-        Command::Disk(Disk::Create(args)) => cmd::create::run(args, ui),
-        Command::Disk(Disk::Info(args)) => cmd::info::run(args, ui),
-        Command::Disk(Disk::Convert(args)) => cmd::convert::run(args, ui),
-        Command::Disk(Disk::Encrypt(args)) => cmd::encrypt::run(args, ui),
-        Command::Disk(Disk::Decrypt(args)) => cmd::decrypt::run(args, ui),
-        Command::Disk(Disk::Check(args)) => cmd::check::run(args, ui),
-        Command::Disk(Disk::Mount(args)) => cmd::mount::run(args, ui, detached),
-        Command::Disk(Disk::Unmount(args)) => cmd::unmount::run(args, ui),
-        Command::Disk(Disk::Serve(args)) => cmd::serve::run(args, ui, detached),
-        Command::Disk(Disk::Speed(args)) => cmd::speed::run(args, ui),
-        Command::Disk(Disk::Key(verb)) => cmd::key::run(verb, ui),
+        Command::Disk(disk) => run_disk(*disk, ui, detached),
         Command::Boot(args) => cmd::boot::run(*args, ui),
         Command::Completions(args) => {
             ui.show(&Completion::of(args.shell))?;
@@ -188,6 +179,22 @@ fn run(command: Command, ui: Ui, detached: bool) -> Result<()> {
             })?;
             Ok(())
         }
+    }
+}
+
+fn run_disk(disk: Disk, ui: Ui, detached: bool) -> Result<()> {
+    match disk {
+        Disk::Create(args) => cmd::create::run(args, ui),
+        Disk::Info(args) => cmd::info::run(args, ui),
+        Disk::Convert(args) => cmd::convert::run(args, ui),
+        Disk::Encrypt(args) => cmd::encrypt::run(args, ui),
+        Disk::Decrypt(args) => cmd::decrypt::run(args, ui),
+        Disk::Check(args) => cmd::check::run(args, ui),
+        Disk::Mount(args) => cmd::mount::run(args, ui, detached),
+        Disk::Unmount(args) => cmd::unmount::run(args, ui),
+        Disk::Serve(args) => cmd::serve::run(args, ui, detached),
+        Disk::Speed(args) => cmd::speed::run(args, ui),
+        Disk::Key(verb) => cmd::key::run(verb, ui),
     }
 }
 

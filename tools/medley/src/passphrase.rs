@@ -2,7 +2,7 @@
 //! which other users can see. They live in memory that is erased.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +29,9 @@ pub struct PassphraseArgs {
     /// Read the passphrase from this file, `-` for standard input; one newline at its end is left out
     #[arg(long, value_name = "PATH")]
     passphrase_file: Option<PathBuf>,
+    /// Read all passphrases, as [`Secrets::write`] wrote them, from this open file descriptor.
+    #[arg(long, hide = true, value_name = "N", value_parser = fd::inherited)]
+    secrets_fd: Option<Arc<OwnedFd>>,
 }
 
 /// Where a new passphrase comes from.
@@ -45,10 +48,28 @@ pub struct NewPassphraseArgs {
 impl PassphraseArgs {
     /// The passphrase that opens what is there.
     pub fn read(&self, what: &Path) -> Result<Passphrase> {
-        let given = from(self.passphrase_fd.as_ref(), self.passphrase_file.as_deref())?;
-        match given {
+        match self.given()? {
             Some(passphrase) => Ok(passphrase),
-            None => ask(&format!("Passphrase of {}: ", what.display())),
+            None => ask_for(what),
+        }
+    }
+
+    /// The passphrase, if it comes from elsewhere than a prompt.
+    pub fn given(&self) -> Result<Option<Passphrase>> {
+        from(self.passphrase_fd.as_ref(), self.passphrase_file.as_deref())
+    }
+
+    /// The passphrases of `layers` layers, if whoever started this process has asked for them.
+    pub fn handed_down(&self, layers: usize) -> Result<Option<Secrets>> {
+        let Some(bytes) = from(self.secrets_fd.as_ref(), None)? else {
+            return Ok(None);
+        };
+        match Secrets::parse(&bytes) {
+            Some(secrets) if secrets.parents.len() + 1 == layers => Ok(Some(secrets)),
+            _ => Err(
+                Failure::failed("the disk's parents changed while it was opened")
+                    .remedy("try again"),
+            ),
         }
     }
 
@@ -90,6 +111,94 @@ impl NewPassphraseArgs {
         }
         Ok(passphrase)
     }
+}
+
+/// The passphrases of a disk and its parents.
+pub struct Secrets {
+    own: Passphrase,
+    /// Nearest first; `None` for one that has none of its own.
+    parents: Vec<Option<Passphrase>>,
+}
+
+impl Secrets {
+    /// The disk's own, which may be empty if only its parents are encrypted.
+    pub fn new(own: Passphrase) -> Self {
+        Self {
+            own,
+            parents: Vec::new(),
+        }
+    }
+
+    /// Adds the next parent's.
+    pub fn push(&mut self, parent: Option<Passphrase>) {
+        self.parents.push(parent);
+    }
+
+    /// The disk's own.
+    pub fn own(&self) -> &Passphrase {
+        &self.own
+    }
+
+    /// That of a parent, and whether it is one of its own.
+    pub fn of_parent(&self, index: usize) -> (&Passphrase, bool) {
+        match self.parents.get(index) {
+            Some(Some(passphrase)) => (passphrase, true),
+            _ => (&self.own, false),
+        }
+    }
+
+    /// For another process of this program: each as whether it is there, its length and its bytes.
+    pub fn write(&self, mut out: impl Write) -> io::Result<()> {
+        for passphrase in
+            std::iter::once(Some(&self.own)).chain(self.parents.iter().map(Option::as_ref))
+        {
+            let bytes = passphrase.map_or(&[][..], |passphrase| passphrase);
+            // No passphrase is longer than `MAX_LEN`.
+            out.write_all(&[u8::from(passphrase.is_some())])?;
+            out.write_all(&(bytes.len() as u32).to_le_bytes())?;
+            out.write_all(bytes)?;
+        }
+        // The newline that every reader of passphrases leaves out.
+        out.write_all(b"\n")
+    }
+
+    fn parse(mut bytes: &[u8]) -> Option<Self> {
+        let mut all = Vec::new();
+        while let [there, a, b, c, d, rest @ ..] = bytes {
+            let len = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+            let (text, rest) = rest.split_at_checked(len)?;
+            all.push((*there == 1).then(|| Zeroizing::new(text.to_vec())));
+            bytes = rest;
+        }
+        if !bytes.is_empty() {
+            return None;
+        }
+        let mut all = all.into_iter();
+        Some(Self {
+            own: all.next()??,
+            parents: all.collect(),
+        })
+    }
+}
+
+/// The passphrase in a file.
+pub fn from_file(path: &Path) -> Result<Passphrase> {
+    from(None, Some(path)).map(Option::unwrap_or_default)
+}
+
+/// Asks for the passphrase of a disk.
+pub fn ask_for(what: &Path) -> Result<Passphrase> {
+    ask(&format!("Passphrase of {}: ", what.display()))
+}
+
+/// Asks for the passphrase of a disk's parent. If the disk has one, nothing means that one.
+pub fn ask_for_parent(what: &Path, same: bool) -> Result<Option<Passphrase>> {
+    let same = if same { " [Enter: the same]" } else { "" };
+    let text = ask(&format!(
+        "Passphrase of its parent {}{same}: ",
+        what.display()
+    ))?;
+    Ok((same.is_empty() || !text.is_empty()).then_some(text))
 }
 
 fn from(fd: Option<&Arc<OwnedFd>>, path: Option<&Path>) -> Result<Option<Passphrase>> {
@@ -179,6 +288,35 @@ mod tests {
         ] {
             let read = read(text.as_bytes()).unwrap().unwrap();
             assert_eq!(read.as_slice(), passphrase.as_bytes());
+        }
+    }
+
+    #[test]
+    fn secrets_come_over_as_they_were() {
+        let pass = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
+        let mut secrets = Secrets::new(pass("own\n"));
+        secrets.push(None);
+        secrets.push(Some(pass("\0\n")));
+        secrets.push(Some(pass("")));
+        let mut bytes = Vec::new();
+        secrets.write(&mut bytes).unwrap();
+        let bytes = read(&bytes[..]).unwrap().unwrap();
+        let over = Secrets::parse(&bytes).unwrap();
+        assert_eq!(over.own().as_slice(), b"own\n");
+        let parents = [0, 1, 2].map(|index| over.of_parent(index));
+        let parents = parents.map(|(passphrase, named)| (passphrase.to_vec(), named));
+        assert_eq!(
+            parents,
+            [
+                (b"own\n".to_vec(), false),
+                (b"\0\n".to_vec(), true),
+                (vec![], true)
+            ]
+        );
+        for end in 0..bytes.len() {
+            // A part of them is fewer, or none.
+            let part = Secrets::parse(&bytes[..end]);
+            assert!(part.is_none_or(|part| part.parents.len() < 3), "{end}");
         }
     }
 

@@ -183,7 +183,7 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     let memory = plan(args.memory)?;
     check_serial(&args.serial)?;
     let found = args.disk.find()?;
-    let key = args.disk.unlock(ui, &found)?;
+    let keys = args.disk.unlock(ui, &found)?;
 
     let watch = signals::Watch::start()?;
     let choice = match args.accel {
@@ -199,9 +199,9 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
             dir: args.overlay_dir.clone().unwrap_or_else(std::env::temp_dir),
         },
     };
-    let disk = args.disk.open(ui, mode.clone(), key.as_ref())?.disk;
-    let encrypted = key.is_some();
-    drop(key);
+    let disk = args.disk.open(ui, mode.clone(), &keys)?.disk;
+    let encrypted = keys.own.is_some();
+    drop(keys);
 
     // Not before the disk is ours: a command that fails makes no file.
     let sink = sink(&args.serial, ui)?;

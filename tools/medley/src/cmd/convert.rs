@@ -10,7 +10,7 @@ use vdisk::Disk;
 use vdisk::convert::NewImage;
 use vdisk::image::{Format, Mode};
 
-use crate::args::{DiskArgs, format, must_be_new};
+use crate::args::{DiskArgs, Keys, format, must_be_new};
 use crate::cmd::create::{HeaderDraft, NewHeader, finish};
 use crate::exit::{Failure, Kind, Result};
 use crate::output::{Fields, Report, Ui};
@@ -94,7 +94,9 @@ pub fn run(args: Convert, ui: Ui) -> Result<()> {
         .remedy("`convert` takes plain disks: use `decrypt` for a plain copy, `encrypt` for one under a new key"));
     }
     let _watch = signals::Watch::start()?;
-    let source = args.input.open(ui, Mode::ReadOnly, None)?;
+    // Its parents may be encrypted, but then the copy would have to be, too.
+    let keys = Keys::default();
+    let source = args.input.open(ui, Mode::ReadOnly, &keys)?;
     let job = Job {
         verb: "converted",
         input: &args.input.disk,

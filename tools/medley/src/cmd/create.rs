@@ -1,16 +1,18 @@
-//! `medley disk create`: a new, empty disk.
+//! `medley disk create`: a new disk, empty or the child of another.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use vdisk::ErrorKind;
+use vdisk::chain::NewChild;
 use vdisk::convert::NewImage;
-use vdisk::image::{DiskKey, Format};
+use vdisk::image::{DiskKey, Format, probe};
 use vdisk::keys::{KeyDraft, KeyFile, beside};
 use vdisk::luks::Kdf;
 
 use crate::args::{KdfArgs, format, kdf_words, must_be_new};
-use crate::exit::Result;
+use crate::exit::{Failure, Result};
 use crate::output::{Fields, Report, Ui};
 use crate::passphrase::{NewPassphraseArgs, Passphrase, PassphraseArgs};
 use crate::{progress, secrets, signals, size};
@@ -21,6 +23,9 @@ use crate::{progress, secrets, signals, size};
 EXAMPLES
   An encrypted disk of 20 GiB in a file that grows, its key in office.vhd.luks:
     medley disk create office.vhd --size 20G --encrypt
+  A differencing disk: it reads as base.vhd does and takes what is written; base.vhd must never be
+  written to again:
+    medley disk create child.vhd --parent base.vhd
   A plain one:
     medley disk create scratch.vhd --size 512M
   With the passphrase from a password manager:
@@ -30,11 +35,14 @@ pub struct Create {
     #[arg(value_name = "DISK")]
     disk: PathBuf,
     /// Size of the disk: 512M, 10G, …
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
-    size: u64,
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, required_unless_present = "parent")]
+    size: Option<u64>,
     /// Format of the file
     #[arg(long, value_name = "FORMAT", value_parser = format(), default_value = "vhd-dynamic")]
     format: Format,
+    /// Make a differencing disk above this VHD; of an encrypted parent the child is encrypted, too
+    #[arg(long, value_name = "PARENT", conflicts_with_all = ["size", "format", "dense"])]
+    parent: Option<PathBuf>,
     /// Encrypt it under a new key
     #[arg(long)]
     encrypt: bool,
@@ -57,6 +65,8 @@ struct Created {
     disk: PathBuf,
     format: &'static str,
     size: u64,
+    /// The parent, absolute.
+    parent: Option<PathBuf>,
     encryption: Option<NewHeader>,
 }
 
@@ -72,6 +82,9 @@ impl Report for Created {
                 size::human(self.size)
             ),
         );
+        if let Some(parent) = &self.parent {
+            fields.row("parent", parent.display().to_string());
+        }
         if let Some(header) = &self.encryption {
             header.rows(&mut fields);
         }
@@ -82,6 +95,12 @@ impl Report for Created {
 /// Runs it.
 pub fn run(args: Create, ui: Ui) -> Result<()> {
     must_be_new(&args.disk)?;
+    if let Some(parent) = &args.parent {
+        let footer = probe(parent)?.footer;
+        if !args.encrypt && footer.is_some_and(|footer| footer.luks.is_some()) {
+            return Err(needs_key(&args.disk));
+        }
+    }
     let _watch = signals::Watch::start()?;
     let passphrase = new_passphrase(&args.passphrase, &args.new_passphrase);
     let draft = match args.encrypt {
@@ -94,24 +113,66 @@ pub fn run(args: Create, ui: Ui) -> Result<()> {
         )?),
         false => None,
     };
-    let key = draft.as_ref().map(|draft| &draft.key);
-    let mut image = NewImage::create(&args.disk, args.format, args.size, key)?;
-    if args.dense {
-        image = image.dense();
-    }
-    let bytes = progress::Bytes::new(ui, "filling", args.size);
-    let filled = image.fill_with_zeros(&|done| bytes.at(done));
-    drop(bytes);
-    signals::check()?;
-    filled?;
-    let encryption = finish(image, &args.disk, draft)?;
-    ui.done(&Created {
-        disk: args.disk,
-        format: args.format.name(),
-        size: args.size,
-        encryption,
-    })?;
+    let created = match &args.parent {
+        Some(parent) => child(&args.disk, parent, draft)?,
+        None => {
+            let size = args.size.unwrap_or_default();
+            let key = draft.as_ref().map(|draft| &draft.key);
+            let mut image = NewImage::create(&args.disk, args.format, size, key)?;
+            if args.dense {
+                image = image.dense();
+            }
+            let bytes = progress::Bytes::new(ui, "filling", size);
+            let filled = image.fill_with_zeros(&|done| bytes.at(done));
+            drop(bytes);
+            signals::check()?;
+            filled?;
+            Created {
+                encryption: finish(image, &args.disk, draft)?,
+                disk: args.disk,
+                format: args.format.name(),
+                size,
+                parent: None,
+            }
+        }
+    };
+    ui.done(&created)?;
     Ok(())
+}
+
+fn needs_key(disk: &Path) -> Failure {
+    let what = "the parent is encrypted, the new disk would not be";
+    Failure::usage(format!("{}: {what}", disk.display()))
+        .remedy("add --encrypt: the new disk gets a key of its own")
+}
+
+/// A differencing disk.
+fn child(disk: &Path, parent: &Path, draft: Option<HeaderDraft>) -> Result<Created> {
+    let (draft, made, key) = match draft {
+        Some(HeaderDraft { key, draft, made }) => (Some(draft), Some(made), Some(key)),
+        None => (None, None, None),
+    };
+    let draft = draft.zip(made.as_ref().map(|made| made.header.as_path()));
+    let footer = publish(disk, draft, || {
+        let child = NewChild {
+            path: disk,
+            parent,
+            key: key.as_ref(),
+        };
+        child.create().map_err(|error| match error.kind() {
+            // Further up the chain, where nobody has looked yet.
+            ErrorKind::Key => needs_key(disk),
+            _ => error.into(),
+        })
+    })?;
+    Ok(Created {
+        disk: disk.to_owned(),
+        format: Format::VhdDifferencing.name(),
+        size: footer.current_size,
+        // It is there: the child was made above it.
+        parent: parent.canonicalize().ok(),
+        encryption: made,
+    })
 }
 
 /// Gives a disk that is complete its name, and before that its header, so that no disk is ever there
@@ -128,18 +189,30 @@ pub fn finish(
     must_be_new(disk)?;
     // The long part first: between header and disk there is but a moment in which to be killed.
     image.flush()?;
-    draft.publish()?;
-    if let Err(error) = image.finish() {
-        // Where there is a disk under this name, it may be the one that needs this header.
-        if matches!(disk.try_exists(), Ok(false))
-            && let Err(error) = std::fs::remove_file(&made.header)
-        {
-            let path = made.header.display();
-            tracing::warn!(%path, %error, "cannot remove the header of a disk that was not made");
-        }
-        return Err(error.into());
-    }
+    publish(disk, Some((draft, &made.header)), || Ok(image.finish()?))?;
     Ok(Some(made))
+}
+
+/// Gives a header its name, and then its disk.
+fn publish<T>(
+    disk: &Path,
+    header: Option<(KeyDraft, &Path)>,
+    finish: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let Some((draft, header)) = header else {
+        return finish();
+    };
+    draft.publish()?;
+    let finished = finish();
+    // Where there is a disk under this name, it may be the one that needs this header.
+    if finished.is_err()
+        && matches!(disk.try_exists(), Ok(false))
+        && let Err(error) = std::fs::remove_file(header)
+    {
+        let path = header.display();
+        tracing::warn!(%path, %error, "cannot remove the header of a disk that was not made");
+    }
+    finished
 }
 
 /// Where a new passphrase comes from when no other one is needed: both spellings mean it then.

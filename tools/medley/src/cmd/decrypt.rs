@@ -37,9 +37,9 @@ pub fn run(args: Decrypt, ui: Ui) -> Result<()> {
     must_be_new(&args.output)?;
     let _watch = signals::Watch::start()?;
     let found = args.input.find()?;
-    let key = args.input.unlock(ui, &found)?;
-    let source = args.input.open(ui, Mode::ReadOnly, key.as_ref())?;
-    if key.is_none() {
+    let keys = args.input.unlock(ui, &found)?;
+    let source = args.input.open(ui, Mode::ReadOnly, &keys)?;
+    if !keys.any() {
         return Err(Failure::usage(format!(
             "{}: the disk is not encrypted",
             args.input.disk.display()

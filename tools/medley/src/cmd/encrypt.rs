@@ -52,11 +52,11 @@ pub fn run(args: Encrypt, ui: Ui) -> Result<()> {
     must_be_new(&args.output)?;
     let _watch = signals::Watch::start()?;
     let found = args.input.find()?;
-    let key = args.input.unlock(ui, &found)?;
-    let source = args.input.open(ui, Mode::ReadOnly, key.as_ref())?;
-    let passphrase = match key {
-        Some(_) => args.new_passphrase,
-        None => new_passphrase(&args.input.passphrase, &args.new_passphrase),
+    let keys = args.input.unlock(ui, &found)?;
+    let source = args.input.open(ui, Mode::ReadOnly, &keys)?;
+    let passphrase = match keys.any() {
+        true => args.new_passphrase,
+        false => new_passphrase(&args.input.passphrase, &args.new_passphrase),
     };
     let draft = HeaderDraft::create(
         ui,

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use vdisk::image::Probe;
+use vdisk::image::{Format, Probe, probe};
 use vdisk::keys::KeyFile;
 use vdisk::luks::{Header, Health, SlotInfo};
 use vdisk::vhd::Footer;
 
 use crate::args::{DiskArgs, kdf_words};
+use crate::chain::{self, Parent};
 use crate::cmd::convert::allocated;
-use crate::exit::Result;
+use crate::exit::{Kind, Result};
 use crate::output::{Fields, Report, Ui};
 use crate::size;
 
@@ -22,7 +23,8 @@ Needs no passphrase and locks nothing: the disk may be in use.
 
 EXAMPLES
   medley disk info office.vhd
-  medley disk info office.vhd --json | jq .encryption.slots")]
+  medley disk info office.vhd --json | jq .encryption.header.slots
+  medley disk info child.vhd --json | jq -r '.parent.chain[].path'")]
 pub struct Info {
     #[command(flatten)]
     disk: DiskArgs,
@@ -40,6 +42,78 @@ struct Described {
     allocated: u64,
     vhd: Option<Vhd>,
     encryption: Option<Encryption>,
+    parent: Option<ParentInfo>,
+}
+
+/// The parent of a differencing disk.
+#[derive(Serialize)]
+struct ParentInfo {
+    /// What the disk calls it.
+    name: String,
+    /// What it is known by.
+    uuid: String,
+    /// The parents that were found, nearest first; empty if one is not as it should be.
+    chain: Vec<Ancestor>,
+    /// Why the disk cannot be opened with its parents, if so.
+    trouble: Option<String>,
+}
+
+/// One parent in a chain.
+#[derive(Serialize)]
+struct Ancestor {
+    path: PathBuf,
+    format: &'static str,
+    uuid: String,
+    /// UTC, as in RFC 3339.
+    timestamp: String,
+    allocated: u64,
+    encrypted: bool,
+    /// Its LUKS2 header, where that was found.
+    header: Option<PathBuf>,
+}
+
+impl Ancestor {
+    fn of(parent: Parent) -> Result<Self> {
+        Ok(Self {
+            allocated: allocated(&parent.path)?,
+            format: probe(&parent.path)?.format.name(),
+            uuid: parent.footer.uuid.to_string(),
+            timestamp: utc(parent.footer.timestamp),
+            encrypted: parent.encrypted(),
+            header: parent.header,
+            path: parent.path,
+        })
+    }
+
+    fn words(&self) -> String {
+        let encrypted = match (&self.header, self.encrypted) {
+            (Some(header), _) => format!("encrypted under {}", header.display()),
+            (None, true) => "encrypted, its header is not beside it".into(),
+            (None, false) => "plain".into(),
+        };
+        let size = size::human(self.allocated);
+        format!(
+            "{}, {}, {size} on disk, {encrypted}",
+            self.path.display(),
+            self.format
+        )
+    }
+}
+
+impl ParentInfo {
+    fn rows(&self, fields: &mut Fields) {
+        for (depth, ancestor) in self.chain.iter().enumerate() {
+            let branch = format!("{}└─ {}", "   ".repeat(depth), ancestor.words());
+            match depth {
+                0 => fields.row("parents", branch),
+                _ => fields.more(branch),
+            }
+        }
+        if let Some(trouble) = &self.trouble {
+            fields.row("parent", format!("{} ({})", self.name, self.uuid));
+            fields.row("  trouble", trouble);
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -177,13 +251,22 @@ impl Report for Described {
                 format!("{cylinders} cylinders, {heads} heads, {sectors} sectors"),
             );
         }
+        self.encryption_rows(&mut fields);
+        if let Some(parent) = &self.parent {
+            parent.rows(&mut fields);
+        }
+        fields.to_string()
+    }
+}
+
+impl Described {
+    fn encryption_rows(&self, fields: &mut Fields) {
         let Some(Encryption {
             named_by_disk,
             header,
         }) = &self.encryption
         else {
-            fields.row("encryption", "none");
-            return fields.to_string();
+            return fields.row("encryption", "none");
         };
         let missing = named_by_disk.as_ref().filter(|_| header.is_none());
         fields.row(
@@ -196,12 +279,11 @@ impl Report for Described {
             },
         );
         if let Some(header) = header {
-            header.rows(&mut fields);
+            header.rows(fields);
             if let Some(uuid) = named_by_disk.as_ref().filter(|uuid| !header.is(uuid)) {
                 fields.more(format!("not the header of this disk, which names {uuid}"));
             }
         }
-        fields.to_string()
     }
 }
 
@@ -209,11 +291,44 @@ impl Report for Described {
 pub fn run(args: Info, ui: Ui) -> Result<()> {
     let found = args.disk.find()?;
     let header = found.header.as_deref().map(HeaderInfo::read).transpose()?;
-    ui.show(&describe(&args.disk.disk, &found.probe, header)?)?;
+    let parent = match found.probe.format {
+        Format::VhdDifferencing => parent(&args.disk)?,
+        _ => None,
+    };
+    ui.show(&describe(&args.disk.disk, &found.probe, header, parent)?)?;
     Ok(())
 }
 
-fn describe(path: &Path, probe: &Probe, header: Option<HeaderInfo>) -> Result<Described> {
+/// What is known of the parents; that one is missing is no failure here.
+fn parent(disk: &DiskArgs) -> Result<Option<ParentInfo>> {
+    let Some(link) = chain::link(&disk.disk)? else {
+        return Ok(None);
+    };
+    let (chain, trouble) = match disk.parents.find(&disk.disk) {
+        Ok(parents) => (
+            parents
+                .into_iter()
+                .map(Ancestor::of)
+                .collect::<Result<_>>()?,
+            None,
+        ),
+        Err(failure) if failure.kind() == Kind::Usage => return Err(failure),
+        Err(failure) => (Vec::new(), Some(failure.to_string())),
+    };
+    Ok(Some(ParentInfo {
+        name: link.name,
+        uuid: link.uuid.to_string(),
+        chain,
+        trouble,
+    }))
+}
+
+fn describe(
+    path: &Path,
+    probe: &Probe,
+    header: Option<HeaderInfo>,
+    parent: Option<ParentInfo>,
+) -> Result<Described> {
     let named = probe
         .footer
         .as_ref()
@@ -231,6 +346,7 @@ fn describe(path: &Path, probe: &Probe, header: Option<HeaderInfo>) -> Result<De
             named_by_disk: named,
             header,
         }),
+        parent,
     })
 }
 

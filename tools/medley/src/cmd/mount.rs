@@ -87,20 +87,20 @@ pub fn run(args: Mount, ui: Ui, detached: bool) -> Result<()> {
     let found = args.disk.find()?;
     args.filters.check(!args.foreground)?;
     if !args.foreground && !detached {
-        let passphrase = args.disk.passphrase(&found)?;
+        let secrets = args.disk.secrets(&found)?;
         let mut child: Vec<std::ffi::OsString> = vec!["disk".into(), "mount".into()];
-        child.extend(args.disk.to_args(passphrase.is_some()));
+        child.extend(args.disk.to_args(secrets.is_some()));
         child.extend(args.mode.to_args());
         child.extend(args.filters.to_args());
         child.extend(["--".into(), args.disk.disk.into(), args.dir.into()]);
-        ui.done(&background::start::<Mounted>(child, passphrase.as_ref())?)?;
+        ui.done(&background::start::<Mounted>(child, secrets.as_ref())?)?;
         return Ok(());
     }
-    let key = args.disk.unlock(ui, &found)?;
+    let keys = args.disk.unlock(ui, &found)?;
     let watch = signals::Watch::start()?;
     let lock = lock(&args.dir)?;
     let mode = args.mode.mode();
-    let opened = args.disk.open(ui, mode.clone(), key.as_ref())?;
+    let opened = args.disk.open(ui, mode.clone(), &keys)?;
     let mut options = FuseOptions::new(footer(&opened));
     options.read_only = mode == Mode::ReadOnly;
     let filters = args.filters.start(&args.disk.disk)?;
@@ -115,11 +115,11 @@ pub fn run(args: Mount, ui: Ui, detached: bool) -> Result<()> {
         disk: args.disk.disk,
         size,
         mode: mode_name(&mode).into(),
-        encrypted: key.is_some(),
+        encrypted: keys.own.is_some(),
         filters: args.filters.words(),
         pid: std::process::id(),
     };
-    drop(key);
+    drop(keys);
     background::ready(ui, detached, &report)?;
     let result = serve(&mount, &watch, &filters);
     let told = filters.finish();

@@ -79,10 +79,10 @@ pub fn run(args: Serve, ui: Ui, detached: bool) -> Result<()> {
     let found = args.disk.find()?;
     args.filters.check(args.daemon)?;
     if args.daemon && !detached {
-        let passphrase = args.disk.passphrase(&found)?;
+        let secrets = args.disk.secrets(&found)?;
         let mut child: Vec<std::ffi::OsString> =
             vec!["disk".into(), "serve".into(), "--daemon".into()];
-        child.extend(args.disk.to_args(passphrase.is_some()));
+        child.extend(args.disk.to_args(secrets.is_some()));
         child.extend(args.mode.to_args());
         child.extend(args.filters.to_args());
         child.extend([
@@ -92,13 +92,13 @@ pub fn run(args: Serve, ui: Ui, detached: bool) -> Result<()> {
             args.export.into(),
         ]);
         child.extend(["--".into(), args.disk.disk.into()]);
-        ui.done(&background::start::<Served>(child, passphrase.as_ref())?)?;
+        ui.done(&background::start::<Served>(child, secrets.as_ref())?)?;
         return Ok(());
     }
-    let key = args.disk.unlock(ui, &found)?;
+    let keys = args.disk.unlock(ui, &found)?;
     let watch = signals::Watch::start()?;
     let mode = args.mode.mode();
-    let opened = args.disk.open(ui, mode.clone(), key.as_ref())?;
+    let opened = args.disk.open(ui, mode.clone(), &keys)?;
     let options = NbdOptions {
         export_name: args.export,
         read_only: mode == Mode::ReadOnly,
@@ -114,11 +114,11 @@ pub fn run(args: Serve, ui: Ui, detached: bool) -> Result<()> {
         disk: args.disk.disk,
         size,
         mode: mode_name(&mode).into(),
-        encrypted: key.is_some(),
+        encrypted: keys.own.is_some(),
         filters: args.filters.words(),
         pid: std::process::id(),
     };
-    drop(key);
+    drop(keys);
     background::ready(ui, detached, &report)?;
     watch.wait();
     let flushed = server.shutdown().map_err(Failure::from);

@@ -1,6 +1,7 @@
 //! The real program, run as people and programs run it.
 #![allow(clippy::unwrap_used)] // Helpers of tests may fail as tests do.
 
+mod chains;
 mod common;
 mod disks;
 mod filters;

@@ -45,7 +45,7 @@ fn exit_codes_are_listed() {
     let folder = Folder::new();
     for text in [folder.ok("help exit-codes"), folder.ok("exit-codes")] {
         for code in [
-            "0", "1", "2", "3", "4", "5", "6", "7", "8", "129", "130", "143",
+            "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "129", "130", "143",
         ] {
             assert!(
                 text.lines()

@@ -1,0 +1,218 @@
+//! The parents of a differencing disk: which they are, which LUKS2 header holds the key of each, and which
+//! passphrase opens that.
+//!
+//! Every layer of a chain has a key of its own. A parent's header lies beside it as any disk's does, or where
+//! `--parent-header PARENT=PATH` says; its passphrase is the disk's own unless `--parent-passphrase-file
+//! PARENT=PATH` or whoever is asked says otherwise. PARENT is the parent's path or file name.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use vdisk::chain::{Ancestor, ancestors};
+use vdisk::image::DiskKey;
+use vdisk::keys::KeyFile;
+use vdisk::store::{FileStore, Store};
+use vdisk::vhd::{self, Footer, ParentLink};
+
+use crate::args::header_of;
+use crate::exit::{Failure, Kind, Result};
+use crate::passphrase::{Passphrase, from_file};
+
+/// Something about one parent: `PARENT=PATH`.
+#[derive(Debug, Clone)]
+struct OfParent {
+    parent: PathBuf,
+    path: PathBuf,
+}
+
+impl OfParent {
+    fn parser() -> impl TypedValueParser<Value = Self> {
+        OsStringValueParser::new().try_map(|text| {
+            // The last `=`: a parent's name is somebody else's choice, the path is the user's.
+            let bytes = text.as_bytes();
+            let Some(at) = bytes.iter().rposition(|b| *b == b'=').filter(|at| *at > 0) else {
+                return Err("write it as PARENT=PATH, as in base.vhd=base.pass");
+            };
+            let part = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+            Ok(Self {
+                parent: part(&bytes[..at]),
+                path: part(&bytes[at + 1..]),
+            })
+        })
+    }
+
+    fn is_about(&self, path: &Path) -> bool {
+        match self.parent.components().count() {
+            1 if !self.parent.is_absolute() => path.file_name() == self.parent.file_name(),
+            _ => self
+                .parent
+                .canonicalize()
+                .is_ok_and(|parent| parent == path),
+        }
+    }
+}
+
+/// How the parents of a differencing disk are opened.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Parents of a differencing disk")]
+pub struct ParentArgs {
+    /// The LUKS2 header of one parent [default: PARENT.luks beside it]
+    #[arg(long, value_name = "PARENT=PATH", value_parser = OfParent::parser())]
+    parent_header: Vec<OfParent>,
+    /// Read the passphrase of one parent from this file [default: the disk's own passphrase]
+    #[arg(long, value_name = "PARENT=PATH", value_parser = OfParent::parser())]
+    parent_passphrase_file: Vec<OfParent>,
+    /// Take a parent that was written to since the child was made, or is another disk
+    #[arg(long)]
+    pub force_parent: bool,
+}
+
+/// A parent that was found.
+pub struct Parent {
+    /// Its file, absolute.
+    pub path: PathBuf,
+    /// Its footer.
+    pub footer: Footer,
+    /// Its header, if it is encrypted and the header is there.
+    pub header: Option<PathBuf>,
+}
+
+impl Parent {
+    /// Its name for people.
+    pub fn name(&self) -> String {
+        self.path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    /// Whether it is encrypted, with its header at hand or not.
+    pub fn encrypted(&self) -> bool {
+        self.header.is_some() || self.footer.luks.is_some()
+    }
+
+    /// Its key, if it is encrypted.
+    pub fn unlock(&self, passphrase: &Passphrase, named: bool) -> Result<Option<Arc<DiskKey>>> {
+        let Some(header) = &self.header else {
+            return match self.footer.luks {
+                None => Ok(None),
+                Some(uuid) => Err(Failure::new(
+                    Kind::Key,
+                    format!(
+                        "{}: encrypted under LUKS header {uuid}, which is not beside it",
+                        self.path.display()
+                    ),
+                )
+                .remedy(&format!(
+                    "name it with --parent-header {}=PATH",
+                    self.name()
+                ))),
+            };
+        };
+        let key = KeyFile::open(header)?
+            .unlock(passphrase)
+            .map_err(Failure::from);
+        key.map(|key| Some(Arc::new(key))).map_err(|failure| match failure.kind() {
+            Kind::Key if !named => failure.remedy(&format!(
+                "if this parent has a passphrase of its own, give it with --parent-passphrase-file {}=PATH",
+                self.name()
+            )),
+            _ => failure,
+        })
+    }
+}
+
+impl ParentArgs {
+    /// The parents of the VHD `disk`, nearest first. Nothing stays locked: they may be in use.
+    pub fn find(&self, disk: &Path) -> Result<Vec<Parent>> {
+        let store: Arc<dyn Store> = Arc::new(FileStore::open_unlocked(disk)?);
+        let opened = vhd::open(store.clone(), true).map_err(|e| e.at_path(disk))?;
+        let found = ancestors(disk, &*store, &opened, self.force_parent)?;
+        let parents: Vec<Parent> = found
+            .into_iter()
+            .map(|Ancestor { path, opened }| {
+                let named = self.parent_header.iter().find(|of| of.is_about(&path));
+                let named = named.map(|of| of.path.as_path());
+                let header = header_of(&path, named, Some(&opened.footer));
+                Parent {
+                    path,
+                    footer: opened.footer,
+                    header,
+                }
+            })
+            .collect();
+        // What is said about nobody is a mistake that would show as a wrong passphrase, or not at all.
+        for of in self
+            .parent_header
+            .iter()
+            .chain(&self.parent_passphrase_file)
+        {
+            if !parents.iter().any(|parent| of.is_about(&parent.path)) {
+                let names: Vec<String> = parents.iter().map(Parent::name).collect();
+                return Err(Failure::usage(format!(
+                    "{}: no parent of {}",
+                    of.parent.display(),
+                    disk.display()
+                ))
+                .remedy(&match names.is_empty() {
+                    true => "the disk has no parents".to_owned(),
+                    false => format!("its parents are {}", names.join(", ")),
+                }));
+            }
+        }
+        Ok(parents)
+    }
+
+    /// The passphrase that was given for this parent alone.
+    pub fn passphrase(&self, parent: &Parent) -> Result<Option<Passphrase>> {
+        let given = self
+            .parent_passphrase_file
+            .iter()
+            .find(|of| of.is_about(&parent.path));
+        given.map(|of| from_file(&of.path)).transpose()
+    }
+
+    /// Refuses what is said about parents of a disk that can have none.
+    pub fn check_no_parents(&self, disk: &Path) -> Result<()> {
+        match self
+            .parent_header
+            .iter()
+            .chain(&self.parent_passphrase_file)
+            .next()
+        {
+            None => Ok(()),
+            Some(of) => Err(Failure::usage(format!(
+                "{}: no parent of {}, which is no differencing disk",
+                of.parent.display(),
+                disk.display()
+            ))),
+        }
+    }
+
+    /// The same options for a process that gets the passphrases on its standard input.
+    pub fn to_args(&self) -> Vec<OsString> {
+        let mut args = Vec::new();
+        if self.force_parent {
+            args.push("--force-parent".into());
+        }
+        for of in &self.parent_header {
+            let mut arg = OsString::from(&of.parent);
+            arg.push("=");
+            arg.push(&of.path);
+            args.extend(["--parent-header".into(), arg]);
+        }
+        args
+    }
+}
+
+/// What a disk says about its parent, whether that is there or not.
+pub fn link(disk: &Path) -> Result<Option<ParentLink>> {
+    let store: Arc<dyn Store> = Arc::new(FileStore::open_unlocked(disk)?);
+    let opened = vhd::open(store, true).map_err(|e| e.at_path(disk))?;
+    Ok(opened.parent)
+}
