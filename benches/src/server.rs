@@ -65,6 +65,14 @@ impl Server {
         let hz = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100) as u64;
         Ok(Duration::from_millis(ticks * 1000 / hz))
     }
+
+    /// The most memory it had in use at once, in bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+        kib.map(|kib| kib << 10).context("the system does not tell")
+    }
 }
 
 impl Drop for Server {
