@@ -66,6 +66,12 @@ impl Server {
         Ok(Duration::from_millis(ticks * 1000 / hz))
     }
 
+    /// Starts [`Server::peak_memory`] anew, from what is in use now.
+    pub fn forget_peak(&self) -> Result<()> {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5")
+            .context("cannot reset the peak of its memory")
+    }
+
     /// The most memory it had in use at once, in bytes.
     pub fn peak_memory(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;

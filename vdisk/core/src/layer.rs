@@ -94,6 +94,12 @@ pub trait Layer: Send + Sync {
     /// Where the payload lies.
     fn store(&self) -> &dyn Store;
 
+    /// Whether runs that are [`Place::Here`] may be holes of the store: worth asking it. A format that maps
+    /// what was never written itself says no, and spares a search of the file for every one of its blocks.
+    fn sparse(&self) -> bool {
+        false
+    }
+
     /// Where the run of sectors from `first` is, at most `max` of them.
     fn map(&self, first: u64, max: u64) -> Result<Run>;
 

@@ -307,7 +307,7 @@ impl BlockDevice for Stack {
             let kind = match place {
                 None => ExtentKind::Hole,
                 // Zeros in the store are zeros of the disk only where nothing is encrypted.
-                Some((layer, at)) if layer.cipher.is_none() => {
+                Some((layer, at)) if layer.cipher.is_none() && layer.layer.sparse() => {
                     let (data, bytes) = layer.layer.store().allocated(at, sectors * SECTOR)?;
                     match bytes / SECTOR {
                         // Less than a sector of hole is data.

@@ -116,10 +116,15 @@ pub fn rows(disks: &Disks) -> Result<Vec<Row>> {
     );
 
     // A fixed amount of work, so that processor time can be compared: the same number of bytes for all.
-    for (pattern, what) in [("read", "reads"), ("write", "writes")] {
+    for (pattern, block, passes, what) in [
+        ("read", "1M", 4, "1 MiB reads"),
+        ("write", "1M", 4, "1 MiB writes"),
+        ("randread", "4k", 1, "4 KiB reads"),
+        ("randwrite", "4k", 1, "4 KiB writes"),
+    ] {
         let work = Work {
-            passes: Some(4),
-            ..Work::timed(pattern, "1M")
+            passes: Some(passes),
+            ..Work::timed(pattern, block)
         };
         let mut cpu = [f64::MAX; 2];
         for _ in 0..disks.args.rounds {
@@ -129,9 +134,9 @@ pub fn rows(disks: &Disks) -> Result<Vec<Row>> {
                 *cpu = cpu.min((server.cpu()? - before).as_secs_f64() * 1e3);
             }
         }
-        let size = disks.args.size * 4;
+        let size = disks.args.size * u64::from(passes);
         let row = Row::new(
-            format!("FUSE {what} of {size} MiB, server CPU"),
+            format!("FUSE {what}, {size} MiB in all, server CPU"),
             cpu[0],
             "ms",
         )

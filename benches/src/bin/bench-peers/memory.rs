@@ -20,6 +20,8 @@ pub fn rows(disks: &Disks) -> Result<Vec<Row>> {
     let file = mountpoint.join("disk.raw");
     let shown = file.clone();
     let server = Server::start("medley", command, move || shown.exists())?;
+    // The key derivation takes what the header asks for, and gives it back.
+    server.forget_peak()?;
     for (pattern, size) in [("randwrite", "32G"), ("randread", "127G")] {
         run(Command::new("fio")
             .args(["--name=job", "--direct=1", "--ioengine=psync", "--thread"])
