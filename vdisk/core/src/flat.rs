@@ -32,6 +32,10 @@ impl Layer for Flat {
         &*self.store
     }
 
+    fn sparse(&self) -> bool {
+        true
+    }
+
     fn map(&self, first: u64, max: u64) -> Result<Run> {
         Ok(Run {
             sectors: max,

@@ -45,6 +45,10 @@ impl<L: Layer> Layer for Stamped<L> {
         self.layer.store()
     }
 
+    fn sparse(&self) -> bool {
+        self.layer.sparse()
+    }
+
     fn map(&self, first: u64, max: u64) -> Result<Run> {
         self.layer.map(first, max)
     }
