@@ -1,13 +1,21 @@
 //! Key files: the detached LUKS2 header that lies beside a disk and opens it.
 
+mod room;
+mod twins;
+
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
-use vdisk_luks::{self as luks, CreateParams, Header, Kdf, Step, VolumeKey};
+use vdisk_luks::{
+    self as luks, CreateParams, Header, Json, Kdf, Limits, SlotId, Step, TokenId, VolumeKey,
+};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::DiskKey;
 use crate::store::{Draft, FileStore, Sharing, Store};
+
+use twins::{NewKey, Twins};
+pub use twins::{TwinReport, TwinState};
 
 /// The longest header file that is read: LUKS2 allows two copies of 4 MiB and 128 MiB of key slots.
 const MAX_LEN: u64 = 136 << 20;
@@ -80,7 +88,8 @@ impl KeyFile {
         }
         let mut bytes = vec![0; len as usize];
         store.read_at(0, &mut bytes)?;
-        let header = Header::parse(&bytes).map_err(|e| wrap(e, path))?;
+        let mut header = Header::parse(&bytes).map_err(|e| wrap(e, path))?;
+        header.set_limits(limits());
         Ok(Self {
             path: path.to_owned(),
             header,
@@ -130,12 +139,146 @@ impl KeyFile {
 
     /// Changes the header in `path`, so that a crash at any moment leaves one that opens. The file is
     /// locked and read again first: somebody else may have changed it.
+    ///
+    /// Slots of its LUKS1 twins go with those that `change` removes or changes; a twin that could not
+    /// follow is told to the log only. To change keys, take [`KeyFile::add_key`] and its siblings.
     pub fn edit<T>(path: &Path, change: impl FnOnce(&mut Header) -> luks::Result<T>) -> Result<T> {
-        let store = FileStore::open(path, Sharing::Exclusive)?;
-        let mut file = Self::read(path, &store)?;
-        let result = change(&mut file.header).map_err(|e| wrap(e, path))?;
-        carry_out(&file.header.update_plan(), &store)?;
-        Ok(result)
+        let (value, twins) = edit(path, |header| Ok((change(header)?, None, None)))?;
+        for twin in twins {
+            if twin.state != TwinState::Updated {
+                tracing::warn!("{twin}");
+            }
+        }
+        Ok(value)
+    }
+
+    /// Adds the passphrase `new` on the word of `passphrase`, here and in every twin.
+    pub fn add_key(path: &Path, passphrase: &[u8], new: &[u8], kdf: &Kdf) -> Result<KeyEdit> {
+        let (slot, twins) = edit(path, |header| {
+            let key = header.unlock(passphrase)?;
+            let slot = header.add_key(&key, new, kdf)?;
+            let new = NewKey::Added(slot, new);
+            Ok((slot, Some(key), Some(new)))
+        })?;
+        Ok(KeyEdit { slot, twins })
+    }
+
+    /// Puts the passphrase `new` in the place of `old`, here and in every twin that `old` opened.
+    pub fn change_key(path: &Path, old: &[u8], new: &[u8], kdf: &Kdf) -> Result<KeyEdit> {
+        let (slot, twins) = edit(path, |header| {
+            let (slot, key) = header.unlock_slot(old)?;
+            header.change_slot(slot, &key, new, kdf)?;
+            let new = NewKey::Changed(slot, new);
+            Ok((slot, Some(key), Some(new)))
+        })?;
+        Ok(KeyEdit { slot, twins })
+    }
+
+    /// Removes a passphrase, from every twin first. Never the last.
+    pub fn remove_key(path: &Path, passphrase: &[u8]) -> Result<KeyEdit> {
+        let (slot, twins) = edit(path, |header| {
+            let (slot, key) = header.unlock_slot(passphrase)?;
+            header.remove_slot(slot, false)?;
+            Ok((slot, Some(key), None))
+        })?;
+        Ok(KeyEdit { slot, twins })
+    }
+
+    /// Removes `slot` on the word of `passphrase`, which must open another, from every twin first.
+    pub fn remove_slot(path: &Path, slot: SlotId, passphrase: &[u8]) -> Result<KeyEdit> {
+        let (own, twins) = edit(path, |header| {
+            let (opened, key) = header.unlock_slot(passphrase)?;
+            if opened == slot {
+                return Ok((true, None, None));
+            }
+            header.remove_slot(slot, false)?;
+            Ok((false, Some(key), None))
+        })?;
+        if own {
+            let what = format!("this passphrase is the one of slot {slot}");
+            return Err(Error::new(ErrorKind::InvalidRequest, what)
+                .at_path(path)
+                .remedy("give the passphrase of another slot"));
+        }
+        Ok(KeyEdit { slot, twins })
+    }
+
+    /// Writes a LUKS1 twin of the header in `path` to the new file `twin`: the same disk for software that
+    /// reads nothing newer. `new` opens it (after `iterations` rounds of PBKDF2) for as long as the slot of
+    /// `passphrase` lives, and later changes of keys follow into it.
+    pub fn export_luks1(
+        path: &Path,
+        passphrase: &[u8],
+        twin: &Path,
+        new: &[u8],
+        iterations: u32,
+    ) -> Result<()> {
+        twins::export(path, passphrase, twin, new, iterations)
+    }
+
+    /// The tokens: JSON objects that the header carries for others.
+    pub fn tokens(&self) -> Vec<(TokenId, &Json)> {
+        self.header.tokens()
+    }
+
+    /// Adds a token from its JSON text: an object with a `type` and `keyslots`, an array of slot numbers
+    /// as strings. A header in clear text holds it: no secrets.
+    pub fn add_token(path: &Path, text: &str) -> Result<TokenId> {
+        let token = text.parse::<Json>().map_err(|e| {
+            Error::new(
+                ErrorKind::InvalidRequest,
+                format!("the token is no JSON: {e}"),
+            )
+        })?;
+        if luks::Twin::is_one(&token) {
+            let what = "tokens of this type are made by an export of a twin";
+            return Err(Error::new(ErrorKind::InvalidRequest, what));
+        }
+        Self::edit(path, |header| header.add_token(token))
+    }
+
+    /// Removes a token. A LUKS1 twin whose token goes is on its own: it keeps the passphrases it has.
+    pub fn remove_token(path: &Path, id: TokenId) -> Result<()> {
+        Self::edit(path, |header| header.remove_token(id))
+    }
+}
+
+/// What changed, and what became of the LUKS1 twins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEdit {
+    /// The slot that was added, changed or removed.
+    pub slot: SlotId,
+    /// The twins that were concerned; tell the user of each that is not [`TwinState::Updated`].
+    pub twins: Vec<TwinReport>,
+}
+
+/// What a change tells [`edit`]: its result, the volume key if it has it, and a passphrase that is new.
+type Change<'a, T> = (T, Option<VolumeKey>, Option<NewKey<'a>>);
+
+/// The order of every change: twins lose what the header will lose, the header changes, twins gain what
+/// it gained. A cut leaves a twin with too few passphrases, never with one that the header has no more.
+fn edit<'a, T>(
+    path: &Path,
+    change: impl FnOnce(&mut Header) -> luks::Result<Change<'a, T>>,
+) -> Result<(T, Vec<TwinReport>)> {
+    let store = FileStore::open(path, Sharing::Exclusive)?;
+    let KeyFile { mut header, .. } = KeyFile::read(path, &store)?;
+    let (value, key, new) = change(&mut header).map_err(|e| wrap(e, path))?;
+    let mut twins = Twins::of(path, &mut header, key.as_ref(), new)?;
+    twins.lose()?;
+    carry_out(&header.update_plan(), &store)?;
+    Ok((value, twins.gain()))
+}
+
+/// What an unlock may spend: no more memory than there is, whatever a header asks for.
+fn limits() -> Limits {
+    let usual = Limits::default();
+    let room = room::available().map_or(u64::MAX, |bytes| bytes / 1024);
+    Limits {
+        memory_kib: usual
+            .memory_kib
+            .min(u32::try_from(room).unwrap_or(u32::MAX)),
+        ..usual
     }
 }
 

@@ -44,8 +44,24 @@ impl Header {
     /// As [`Header::unlock`] and [`Header::add_key`].
     pub fn change_key(&mut self, old: &[u8], new: &[u8], kdf: &Kdf) -> Result<SlotId> {
         let (id, key) = self.unlock_slot(old)?;
-        let slot = self.seal_slot(&key, new, kdf)?;
+        self.change_slot(id, &key, new, kdf)?;
+        Ok(id)
+    }
+
+    /// Gives slot `id` the passphrase `new`, as [`Header::change_key`] does, for who has the volume key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], and as [`Header::add_key`].
+    pub fn change_slot(
+        &mut self,
+        id: SlotId,
+        key: &VolumeKey,
+        new: &[u8],
+        kdf: &Kdf,
+    ) -> Result<()> {
+        self.check_key(key)?;
         let former = self.slot_area(id)?;
+        let slot = self.seal_slot(key, new, kdf)?;
         let mut json = self.json.clone();
         let members = object(&mut json, "keyslots")?
             .get_mut(&id.to_string())
@@ -54,7 +70,7 @@ impl Header {
         self.commit(json, self.binary.clone())?;
         self.fill(slot.area, &slot.sealed);
         self.wipe(former);
-        Ok(id)
+        Ok(())
     }
 
     /// Removes the slot that `passphrase` opens.

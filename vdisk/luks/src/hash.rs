@@ -110,4 +110,34 @@ mod tests {
         assert_eq!(out[..4], [0x55, 0xac, 0x04, 0x6e]);
         assert_eq!(out[60..], [0xd3, 0xa1, 0x97, 0x83]);
     }
+
+    #[test]
+    fn pbkdf2_gives_wycheproofs_answers() {
+        let unhex = |text: &str| -> Vec<u8> {
+            let digits = text.trim_start_matches('-').as_bytes();
+            let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            digits.chunks(2).map(byte).collect()
+        };
+        let mut count = 0;
+        for line in include_str!("../tests/data/wycheproof-pbkdf2.txt").lines() {
+            if line.starts_with('#') {
+                continue;
+            }
+            let fields: Vec<&str> = line.split(' ').collect();
+            let [hash, number, password, salt, rounds, expected] = fields[..] else {
+                panic!("{line}");
+            };
+            let expected = unhex(expected);
+            let mut out = vec![0; expected.len()];
+            Hash::from_name(hash).unwrap().pbkdf2(
+                &unhex(password),
+                &unhex(salt),
+                rounds.parse().unwrap(),
+                &mut out,
+            );
+            assert_eq!(out, expected, "{hash} {number}");
+            count += 1;
+        }
+        assert!(count > 40, "{count}");
+    }
 }

@@ -267,8 +267,9 @@ impl Budget {
             } => {
                 if memory_kib > self.0.memory_kib {
                     let what = format!(
-                        "{memory_kib} KiB of memory, the limit is {}",
-                        self.0.memory_kib
+                        "asks for {} MiB of memory, and {} MiB may be used",
+                        memory_kib.div_ceil(1024),
+                        self.0.memory_kib / 1024
                     );
                     return Err(Error::new(
                         ErrorKind::TooCostly,

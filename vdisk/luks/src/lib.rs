@@ -34,6 +34,7 @@ mod node;
 mod plan;
 mod secret;
 mod tokens;
+mod twin;
 
 pub use create::CreateParams;
 pub use error::{Error, ErrorKind, Result};
@@ -44,6 +45,8 @@ pub use luks1::{Luks1, Luks1Slot};
 pub use metadata::{Priority, Segment, SlotId, TokenId};
 pub use plan::Step;
 pub use secret::VolumeKey;
+pub use serde_json::Value as Json;
+pub use twin::Twin;
 
 /// Which version of LUKS `bytes` begins with (1 or 2), if any. Looks at the first eight bytes only, so a
 /// LUKS2 header whose primary copy is destroyed is not recognised here but still by [`Header::parse`].

@@ -1,12 +1,15 @@
 //! LUKS1: the twin of a LUKS2 header for software that reads nothing newer, and old headers by others.
 //!
-//! One binary header, eight slots of PBKDF2, no checksum and no second copy: made whole, never edited.
+//! One binary header, eight slots of PBKDF2, no checksum and no second copy. A slot counts from the moment its one
+//! word says so: that word is written last when a key comes, and a slot's key material is destroyed before
+//! anything else when a key goes. So every cut leaves each passphrase either working or not, never half.
 
 use crate::binary::PRIMARY_MAGIC;
 use crate::digest::KeyDigest;
 use crate::hash::Hash;
 use crate::kdf::{Budget, Kdf, Limits};
-use crate::secret::{KEY_LEN, VolumeKey, check_new_passphrase, random};
+use crate::plan::Step;
+use crate::secret::{KEY_LEN, VolumeKey, check_new_passphrase, fill_random, random};
 use crate::{Error, ErrorKind, Result, af, material};
 
 const HEADER_LEN: usize = 592;
@@ -41,7 +44,10 @@ mod field {
     pub const STRIPES: Range<usize> = 44..48;
 }
 
-/// A LUKS1 header, parsed and judged.
+/// A LUKS1 header, parsed and judged, with its key material.
+///
+/// As with [`crate::Header`], changes happen in memory: [`Luks1::update_plan`] says how to bring them to the file
+/// and [`Luks1::persisted`] notes that it was done.
 #[derive(Debug, Clone)]
 pub struct Luks1 {
     payload_offset: u64,
@@ -50,6 +56,11 @@ pub struct Luks1 {
     digest: KeyDigest,
     slots: Vec<(Luks1Slot, Vec<u8>)>,
     limits: Limits,
+    /// The fields of the header as they shall be.
+    head: Vec<u8>,
+    /// The length of the file.
+    len: u64,
+    plan: Vec<Step>,
 }
 
 /// An enabled key slot of a LUKS1 header.
@@ -74,12 +85,8 @@ impl Luks1 {
     /// # Errors
     /// [`ErrorKind::Input`] for an empty passphrase or too few rounds, [`ErrorKind::System`] without random bytes.
     pub fn export(key: &VolumeKey, passphrase: &[u8], iterations: u32) -> Result<Vec<u8>> {
-        check_new_passphrase(passphrase)?;
         let hash = Hash::Sha256;
-        let kdf = Kdf::Pbkdf2 { hash, iterations };
-        kdf.check_new()?;
-        let salt: [u8; 32] = random()?;
-        let sealed = material::seal(&*kdf.derive(passphrase, &salt)?, hash, key.as_bytes())?;
+        let (salt, sealed) = seal_slot(key, passphrase, hash, iterations)?;
         let digest = KeyDigest::new(hash, DIGEST_LEN, key)?;
 
         let slot_sectors = ((sealed.len() as u64 / SECTOR) as u32).next_multiple_of(ALIGN_SECTORS);
@@ -224,6 +231,9 @@ impl Luks1 {
             digest,
             slots,
             limits: Limits::default(),
+            head: head.to_vec(),
+            len: bytes.len() as u64,
+            plan: Vec::new(),
         })
     }
 
@@ -267,7 +277,124 @@ impl Luks1 {
         }))
     }
 
-    /// The enabled key slots.
+    /// Is `key` the key of this header's disk?
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyMismatch`], or [`ErrorKind::TooCostly`] for its digest.
+    pub fn check_key(&self, key: &VolumeKey) -> Result<()> {
+        let mut budget = Budget::new(self.limits);
+        budget.spend_rounds(self.hash, self.digest.iterations, DIGEST_LEN, "mk")?;
+        if !self.digest.verify(key.as_bytes()) {
+            return Err(Error::new(
+                ErrorKind::KeyMismatch,
+                "mk",
+                "this volume key belongs to another header",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Adds a slot that opens the disk with `passphrase` after `iterations` rounds (at least 1000); gives its
+    /// number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyMismatch`] when `key` is not this disk's, [`ErrorKind::NoSpace`] when no slot is free (or
+    /// none that the file has room for), [`ErrorKind::Input`] for an empty passphrase or too few rounds.
+    pub fn add_key(&mut self, key: &VolumeKey, passphrase: &[u8], iterations: u32) -> Result<u32> {
+        self.check_key(key)?;
+        let (id, start) = self.free_slot()?;
+        let (salt, sealed) = seal_slot(key, passphrase, self.hash, iterations)?;
+        let at = slot_at(id);
+        let slot = &mut self.head[at..at + SLOT_LEN];
+        slot[field::ITERATIONS].copy_from_slice(&iterations.to_be_bytes());
+        slot[field::SALT].copy_from_slice(&salt);
+        slot[field::STRIPES].copy_from_slice(&af::STRIPES.to_be_bytes());
+        self.write(start, sealed.clone());
+        self.write_head(at, SLOT_LEN);
+        self.head[at..at + 4].copy_from_slice(&ENABLED.to_be_bytes());
+        self.write_head(at, 4);
+        let slot = Luks1Slot {
+            id,
+            iterations,
+            stripes: af::STRIPES,
+            salt,
+        };
+        let place = self.slots.partition_point(|(other, _)| other.id < id);
+        self.slots.insert(place, (slot, sealed));
+        Ok(id)
+    }
+
+    /// Removes a slot, be it the last: the LUKS2 header, not its twin, is what must never lose its last key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::System`] without random bytes.
+    pub fn remove_slot(&mut self, id: u32) -> Result<()> {
+        let place = self.slots.iter().position(|(slot, _)| slot.id == id);
+        let place = place.ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("slot {id}"),
+                "no such key slot",
+            )
+        })?;
+        let mut noise = vec![0; self.slots[place].1.len()];
+        fill_random(&mut noise)?;
+        self.slots.remove(place);
+        let at = slot_at(id);
+        let start = u64::from(be32(&self.head[at..][field::OFFSET])) * SECTOR;
+        self.write(start, noise);
+        // Its offset and stripes stay, as `cryptsetup` leaves them.
+        self.head[at..][..field::SALT.end].fill(0);
+        self.head[at..][field::ACTIVE].copy_from_slice(&DISABLED.to_be_bytes());
+        self.write_head(at, field::SALT.end);
+        Ok(())
+    }
+
+    /// The writes that bring the file to this header's state, in an order safe at every instant; empty when
+    /// there is nothing to do.
+    pub fn update_plan(&self) -> Vec<Step> {
+        self.plan.clone()
+    }
+
+    /// Notes that the last plan was carried out to its end.
+    pub fn persisted(&mut self) {
+        self.plan.clear();
+    }
+
+    /// The first disabled slot whose key material has a place of its own in the file, and where.
+    fn free_slot(&self) -> Result<(u32, u64)> {
+        let range = |id: u32| {
+            let start = u64::from(be32(&self.head[slot_at(id)..][field::OFFSET])) * SECTOR;
+            (
+                start,
+                start + material::sealed_len(KEY_LEN as u32, af::STRIPES),
+            )
+        };
+        let used = |id: u32| self.slots.iter().any(|(slot, _)| slot.id == id);
+        let apart = |(start, end): (u64, u64)| {
+            self.slots.iter().all(|(slot, area)| {
+                let other = range(slot.id).0;
+                start >= other + area.len() as u64 || other >= end
+            })
+        };
+        (0..SLOTS as u32)
+            .filter(|&id| !used(id))
+            .map(|id| (id, range(id)))
+            .find(|&(_, area)| area.0 >= HEADER_LEN as u64 && area.1 <= self.len && apart(area))
+            .map(|(id, (start, _))| (id, start))
+            .ok_or_else(|| Error::new(ErrorKind::NoSpace, "slots", "all eight key slots are taken"))
+    }
+
+    fn write(&mut self, offset: u64, bytes: Vec<u8>) {
+        self.plan
+            .extend([Step::Write { offset, bytes }, Step::Sync]);
+    }
+
+    fn write_head(&mut self, at: usize, len: usize) {
+        self.write(at as u64, self.head[at..at + len].to_vec());
+    }
+
+    /// The enabled key slots in order of their numbers.
     pub fn slots(&self) -> impl Iterator<Item = &Luks1Slot> {
         self.slots.iter().map(|(slot, _)| slot)
     }
@@ -291,6 +418,26 @@ impl Luks1 {
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
+}
+
+/// Salt and key material of a new slot.
+fn seal_slot(
+    key: &VolumeKey,
+    passphrase: &[u8],
+    hash: Hash,
+    iterations: u32,
+) -> Result<([u8; 32], Vec<u8>)> {
+    check_new_passphrase(passphrase)?;
+    let kdf = Kdf::Pbkdf2 { hash, iterations };
+    kdf.check_new()?;
+    let salt = random()?;
+    let sealed = material::seal(&*kdf.derive(passphrase, &salt)?, hash, key.as_bytes())?;
+    Ok((salt, sealed))
+}
+
+/// Where the fields of slot `id` begin.
+fn slot_at(id: u32) -> usize {
+    field::SLOTS + id as usize * SLOT_LEN
 }
 
 /// A zero-padded name in a field of the header.
