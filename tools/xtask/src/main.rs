@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod coverage;
 mod demo;
 mod deny;
 mod guest;
@@ -27,6 +28,7 @@ Examples:
   cargo xtask test                  everything CI runs
   cargo xtask test --quick          without guests, in a minute or two
   cargo xtask bench disk            figures with goals, beside peers
+  cargo xtask coverage              how many lines of the disk's code its tests run
 
 Exit codes:
   0  done    1  a step failed    2  bad usage    3  packages are missing and may not be installed";
@@ -47,6 +49,7 @@ enum Command {
     Demo(demo::Args),
     Bench(bench::Args),
     Deny(deny::Args),
+    Coverage(coverage::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Deny(args) => deny::run(&args),
+        Command::Coverage(args) => coverage::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

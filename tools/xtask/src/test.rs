@@ -197,7 +197,7 @@ fn medley() -> Result<std::path::PathBuf> {
 }
 
 /// Makes sure that cargo-nextest is there: it knows time limits and which tests want guests.
-fn ensure_nextest() -> Result<()> {
+pub fn ensure_nextest() -> Result<()> {
     if run::succeeds(&mut workspace::cargo(["nextest", "--version"])?) {
         return Ok(());
     }
