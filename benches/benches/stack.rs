@@ -1,75 +1,12 @@
 //! The stack without a frontend: moving bytes through layers and keys, finding them, making room for
-//! them. Images lie in memory where the machine has a file system there.
+//! them.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use vdisk::flat::Flat;
-use vdisk::image::random_key;
+use medley_benches::stacks::{SIZE, above, dynamic, fill, folder, overlay, places, raw, stack};
+use vdisk::BlockDevice;
 use vdisk::layer::Layer;
-use vdisk::overlay::Overlay;
-use vdisk::stack::{Stack, StackedLayer};
-use vdisk::store::{FileStore, Store};
-use vdisk::vhd::{self, Kind};
-use vdisk::{BlockDevice, SECTOR};
-use vdisk_xts::Xts;
-
-const SIZE: u64 = 256 << 20;
-
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempfile::tempdir())
-        .expect("a folder")
-}
-
-fn file(dir: &Path) -> Arc<dyn Store> {
-    let store = FileStore::unnamed(dir).expect("a file");
-    store.set_len(SIZE).expect("room");
-    Arc::new(store)
-}
-
-fn raw(dir: &Path) -> Box<dyn Layer> {
-    Box::new(Flat::new(file(dir), SIZE / SECTOR))
-}
-
-fn dynamic(dir: &Path) -> Box<dyn Layer> {
-    let store: Arc<dyn Store> = Arc::new(FileStore::unnamed(dir).expect("a file"));
-    vhd::create(&*store, Kind::Dynamic, SIZE, None).expect("an image");
-    vhd::open(store, false).expect("the image").into_layer()
-}
-
-fn overlay(dir: &Path) -> Box<dyn Layer> {
-    let store = FileStore::unnamed(dir).expect("a file");
-    Box::new(Overlay::ephemeral(store, SIZE / SECTOR))
-}
-
-fn stack(layers: Vec<Box<dyn Layer>>, encrypted: bool) -> Stack {
-    let key = || encrypted.then(|| Xts::new(&random_key().expect("a key")));
-    let layers = layers
-        .into_iter()
-        .map(|layer| StackedLayer::new(layer, key()))
-        .collect();
-    Stack::new(layers, false, "bench").expect("a stack")
-}
-
-fn fill(disk: &Stack) {
-    let buf = vec![0x5a; 1 << 20];
-    for at in (0..SIZE).step_by(buf.len()) {
-        disk.write_at(at, &buf).expect("a write");
-    }
-}
-
-/// Places all over the disk for requests of `len` bytes.
-fn places(len: u64) -> impl FnMut() -> u64 {
-    let mut state = 1u64;
-    move || {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (state >> 20) % (SIZE / len) * len
-    }
-}
 
 fn moving(c: &mut Criterion) {
     let dir = folder();
@@ -141,18 +78,8 @@ fn allocating(c: &mut Criterion) {
 fn depth(c: &mut Criterion) {
     let dir = folder();
     let mut group = c.benchmark_group("4 KiB reads through overlays to the base");
-    let base: Arc<dyn Store> = Arc::new(FileStore::unnamed(dir.path()).expect("a file"));
-    vhd::create(&*base, Kind::Dynamic, SIZE, None).expect("an image");
-    let open = |read_only| {
-        vhd::open(base.clone(), read_only)
-            .expect("the image")
-            .into_layer()
-    };
-    fill(&stack(vec![open(false)], false));
     for overlays in [0, 1, 2, 4, 8, 16] {
-        let mut layers: Vec<_> = (0..overlays).map(|_| overlay(dir.path())).collect();
-        layers.push(open(true));
-        let disk = stack(layers, true);
+        let disk = above(dir.path(), overlays);
         let (mut place, mut buf) = (places(4096), vec![0; 4096]);
         group.bench_function(BenchmarkId::from_parameter(overlays), |b| {
             b.iter(|| disk.read_at(place(), &mut buf).expect("a read"));

@@ -1,4 +1,4 @@
-//! What the side-by-side runs share: rows with goals, clocks, and the peers' ciphers.
+//! What the side-by-side runs share: rows with goals, clocks, the peers' ciphers, and disks to measure.
 #![deny(unsafe_code)]
 
 pub mod ciphers;
@@ -6,3 +6,4 @@ pub mod clock;
 pub mod interrupt;
 pub mod rows;
 pub mod server;
+pub mod stacks;

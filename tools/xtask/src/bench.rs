@@ -12,8 +12,9 @@ use crate::{run, workspace};
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask bench disk                              ciphers beside AWS-LC, OpenSSL and RustCrypto
-  cargo xtask bench peers --only disk --json r.json   FUSE and NBD beside QEMU's storage daemon";
+  cargo xtask bench disk                              ciphers, growth, overlays, beside AWS-LC and others
+  cargo xtask bench peers --only disk --json r.json   FUSE, NBD and vhost-user-blk beside QEMU and nbdkit
+  cargo xtask bench plots docs/plots                  throughput by request size, threads and overlays";
 
 /// Measures, beside peers, and says which goals hold.
 #[derive(Parser)]
@@ -40,6 +41,11 @@ enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Pictures of the disk crate's throughput.
+    Plots {
+        /// Where the SVG files go.
+        dir: PathBuf,
+    },
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -58,8 +64,9 @@ pub fn run(args: &Args) -> Result<()> {
     })?;
     let built = workspace::target()?.join("release");
     let (program, json) = match &args.what {
-        What::Disk { json } => ("bench-disk", json),
-        What::Peers { json, .. } => ("bench-peers", json),
+        What::Disk { json } => ("bench-disk", json.as_ref()),
+        What::Peers { json, .. } => ("bench-peers", json.as_ref()),
+        What::Plots { .. } => ("bench-disk", None),
     };
     let mut command = run::command(&built.join(program).to_string_lossy(), [""; 0]);
     if let What::Peers { only, .. } = &args.what {
@@ -67,6 +74,9 @@ pub fn run(args: &Args) -> Result<()> {
             .args(["--only", only])
             .arg("--medley")
             .arg(built.join("medley"));
+    }
+    if let What::Plots { dir } = &args.what {
+        command.arg("--plots").arg(dir);
     }
     if let Some(json) = json {
         command.arg("--json").arg(json);

@@ -188,6 +188,29 @@ impl<'a> Disks<'a> {
         let ready = move || std::os::unix::net::UnixStream::connect(&listening).is_ok();
         Ok((Server::start(disk.name(), command, ready)?, socket))
     }
+
+    /// A disk over vhost-user-blk: its server and the socket it listens on.
+    pub fn vhost_user(&self, disk: Disk) -> Result<(Server, PathBuf)> {
+        let socket = self.path(&format!("{disk:?}.vhost"));
+        let command = match disk {
+            Disk::Ours | Disk::OursPlain => {
+                let mut command = self.medley("serve", ours(disk));
+                command.arg("--keep").arg("--vhost-user").arg(&socket);
+                command
+            }
+            _ => {
+                let export = format!(
+                    "type=vhost-user-blk,id=e,node-name=n,writable=on,addr.type=unix,addr.path={}",
+                    text(&socket)
+                );
+                self.qemu(disk, &[], &export)
+            }
+        };
+        let made = socket.clone();
+        // These servers take one client at a time: trying to connect would be one.
+        let server = Server::start(disk.name(), command, move || made.exists())?;
+        Ok((server, socket))
+    }
 }
 
 fn ours(disk: Disk) -> &'static str {

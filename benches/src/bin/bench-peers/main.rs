@@ -1,10 +1,11 @@
-//! Ours beside others on the same work in one run: VHDs of ours, encrypted and plain, served over FUSE
-//! and NBD, and the same by QEMU's storage daemon, qemu-nbd and nbdkit.
+//! Ours beside others on the same work in one run: VHDs of ours, encrypted and plain, served over FUSE,
+//! NBD and vhost-user-blk, and the same by QEMU's storage daemon, qemu-nbd and nbdkit.
 
 mod disks;
 mod fuse;
 mod memory;
 mod nbd;
+mod vhost;
 
 use std::path::PathBuf;
 
@@ -65,6 +66,7 @@ fn disk_rows(args: &Args) -> Result<Vec<Row>> {
     let disks = Disks::new(args)?;
     let mut rows = fuse::rows(&disks)?;
     rows.extend(nbd::rows(&disks)?);
+    rows.extend(vhost::rows(&disks)?);
     rows.extend(memory::rows(&disks)?);
     Ok(rows)
 }
