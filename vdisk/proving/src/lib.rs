@@ -16,6 +16,7 @@ mod ledger;
 mod medium;
 mod random;
 mod recorder;
+pub mod verify;
 
 pub use cuts::{Cut, Cuts};
 pub use eras::Eras;
