@@ -20,8 +20,10 @@ pub mod keys;
 pub mod layer;
 pub mod memory;
 pub mod overlay;
+pub mod progress;
 pub mod stack;
 pub mod store;
+pub mod upkeep;
 pub mod vhd;
 
 pub use device::{BlockDevice, DeviceInfo, Disk, Extent, ExtentKind, SECTOR};

@@ -3,18 +3,25 @@
 
 mod bitmap;
 pub mod check;
+mod commit;
+mod compact;
 mod create;
 mod dynamic;
 mod edit;
 mod footer;
 mod geometry;
+mod growing;
 mod header;
 mod layout;
 mod locator;
 mod open;
 mod parent;
+mod relink;
+mod resize;
 mod stamped;
 
+pub use commit::{Committed, commit};
+pub use compact::{Compacted, compact};
 pub use create::{BLOCK_SIZE, Kind, NewParent, create, create_child};
 pub use dynamic::Dynamic;
 pub use footer::{DiskType, FOOTER_LEN, Footer};
@@ -23,6 +30,8 @@ pub use header::{DynamicHeader, HEADER_LEN, UNUSED};
 pub use locator::{MAX_LOCATOR, Platform, locators_for};
 pub use open::{Opened, Payload, open, read_footer};
 pub use parent::{Locator, ParentLink};
+pub use relink::relink;
+pub use resize::resize;
 pub use stamped::Stamped;
 
 /// The largest disk the format holds: 2040 GiB.

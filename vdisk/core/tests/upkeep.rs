@@ -1,0 +1,549 @@
+//! Resize, compact, commit and rebase: what they make reads as it should, and a power cut at any moment
+//! leaves a disk that reads as before or after.
+#![allow(clippy::unwrap_used)]
+
+mod chain_support;
+mod cuts;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use chain_support::*;
+use cuts::{Random, every_cut, noting};
+use proptest::prelude::*;
+use vdisk::chain::Parents;
+use vdisk::image::{DiskKey, Format, Mode, probe};
+use vdisk::layer::Layer;
+use vdisk::stack::{Stack, StackedLayer};
+use vdisk::store::{MemoryStore, Store};
+use vdisk::upkeep::{Commit, Compact, Rebase, Resize};
+use vdisk::vhd::{self, DynamicHeader, Kind, NewParent, check::check_store};
+use vdisk::xts::{Xts, XtsKey};
+use vdisk::{Disk, ErrorKind, SECTOR};
+
+const ON: vdisk::progress::Progress<'static> = &|_| ControlFlow::Continue(());
+const BLOCK: u64 = 8 << 10;
+
+fn key() -> XtsKey {
+    XtsKey::new(std::array::from_fn(|i| i as u8)).unwrap()
+}
+
+fn layer(store: &Arc<MemoryStore>, read_only: bool) -> Box<dyn Layer> {
+    vhd::open(store.clone(), read_only).unwrap().into_layer()
+}
+
+fn disk_of(layers: Vec<StackedLayer>) -> Disk {
+    Disk::new(Stack::new(layers, false, "upkeep").unwrap())
+}
+
+/// An empty image with blocks of 8 KiB, so that many fit in memory; a child if it has a parent.
+fn small(size: u64, parent: Option<&vhd::Footer>) -> Vec<u8> {
+    let store = MemoryStore::default();
+    let footer = match parent {
+        None => vhd::create(&store, Kind::Dynamic, size, None).unwrap(),
+        Some(footer) => {
+            let parent = NewParent {
+                footer,
+                path: "/a/base.vhd".as_ref(),
+                child_folder: "/a".as_ref(),
+            };
+            vhd::create_child(&store, &parent, None).unwrap()
+        }
+    };
+    let opened = vhd::open(Arc::new(MemoryStore::new(store.contents())), true).unwrap();
+    let vhd::Payload::Dynamic(_, header) = &opened.payload else {
+        unreachable!()
+    };
+    let entries = size.div_ceil(BLOCK) as u32;
+    let header = DynamicHeader {
+        table_offset: header.table_offset,
+        entries,
+        block_size: BLOCK as u32,
+    };
+    let bytes = match &opened.parent {
+        None => header.to_bytes(),
+        Some(link) => link.header_bytes(&header),
+    };
+    store.write_at(512, &bytes).unwrap();
+    let table_end = header.table_offset + header.table_len();
+    store
+        .write_at(
+            header.table_offset,
+            &vec![0xff; header.table_len() as usize],
+        )
+        .unwrap();
+    store.write_at(table_end, &footer.to_bytes()).unwrap();
+    store.set_len(table_end + 512).unwrap();
+    store.contents()
+}
+
+fn sound(bytes: &[u8], context: &str) {
+    let report = check_store(&MemoryStore::new(bytes.to_vec())).unwrap();
+    assert!(report.is_sound(), "{context}: {:?}", report.findings);
+}
+
+fn read_all(store: &Arc<MemoryStore>, key: Option<&XtsKey>) -> Vec<u8> {
+    let layer = StackedLayer::new(layer(store, true), key.map(Xts::new));
+    contents(&disk_of(vec![layer]))
+}
+
+/// Data, holes, zeroed blocks: what a used disk looks like.
+fn used(size: u64, key: Option<&XtsKey>, seed: u64) -> (Vec<u8>, Vec<u8>) {
+    let store = Arc::new(MemoryStore::new(small(size, None)));
+    let disk = disk_of(vec![StackedLayer::new(
+        layer(&store, false),
+        key.map(Xts::new),
+    )]);
+    let mut model = vec![0; size as usize];
+    live(&disk, &mut model, seed);
+    drop(disk);
+    (store.contents(), model)
+}
+
+fn live(disk: &Disk, model: &mut [u8], seed: u64) {
+    let mut random = Random(seed);
+    let sectors = disk.size() / SECTOR;
+    for step in 0..24u8 {
+        let first = random.below(sectors);
+        let count = (1 + random.below(40)).min(sectors - first);
+        let (at, len) = (first * SECTOR, count * SECTOR);
+        match random.below(4) {
+            0 => {
+                disk.write_zeroes(at, len).unwrap();
+                model[at as usize..][..len as usize].fill(0);
+            }
+            1 => {
+                // Zeros that nobody said are zeros.
+                disk.write_at(at, &vec![0; len as usize]).unwrap();
+                model[at as usize..][..len as usize].fill(0);
+            }
+            _ => write(disk, model, at, len, step | 1),
+        }
+        if step % 7 == 0 {
+            disk.flush().unwrap();
+        }
+    }
+    disk.flush().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn compacted_disks_read_the_same_and_hold_no_empty_block(seed: u64, encrypted: bool) {
+        let key = encrypted.then(key);
+        let (bytes, model) = used(20 * BLOCK + 5 * SECTOR, key.as_ref(), seed);
+        let store = Arc::new(MemoryStore::new(bytes));
+        let done = vhd::compact(store.clone(), key.as_ref(), ON).unwrap();
+        prop_assert!(done.after <= done.before);
+        sound(&store.contents(), "compacted");
+        prop_assert_eq!(first_difference(&read_all(&store, key.as_ref()), &model), None);
+        let full = model.chunks(BLOCK as usize).filter(|b| b.iter().any(|b| *b != 0)).count() as u64;
+        // Metadata, bitmaps, and up to a page before each block.
+        prop_assert!(done.after <= 4096 + full * (BLOCK + 4096) + 512, "{:?}, {} blocks", done, full);
+        let again = vhd::compact(store.clone(), key.as_ref(), ON).unwrap();
+        prop_assert_eq!((again.dropped, again.moved, again.after), (0, 0, done.after));
+        // It goes on growing where it was cut.
+        let disk = disk_of(vec![StackedLayer::new(layer(&store, false), key.as_ref().map(Xts::new))]);
+        let mut model = model;
+        live(&disk, &mut model, seed ^ 1);
+        prop_assert_eq!(first_difference(&contents(&disk), &model), None);
+    }
+
+    #[test]
+    fn resized_disks_keep_what_they_still_hold(
+        seed: u64,
+        sizes in prop::collection::vec(1u64..700, 1..5),
+        encrypted: bool,
+        fixed: bool,
+    ) {
+        let key = encrypted.then(key);
+        let size = 20 * BLOCK + 5 * SECTOR;
+        let (bytes, mut model) = used(size, key.as_ref(), seed);
+        let store = Arc::new(match fixed {
+            false => MemoryStore::new(bytes),
+            true => {
+                let store = Arc::new(MemoryStore::default());
+                vhd::create(&*store, Kind::Fixed, size, None).unwrap();
+                let disk = disk_of(vec![StackedLayer::new(layer(&store, false), key.as_ref().map(Xts::new))]);
+                disk.write_at(0, &model).unwrap();
+                drop(disk);
+                MemoryStore::new(store.contents())
+            }
+        });
+        for sectors in sizes {
+            let size = sectors * SECTOR;
+            let lost = model.iter().skip(size as usize).any(|b| *b != 0);
+            let careful = vhd::resize(store.clone(), size, key.as_ref(), false, ON);
+            prop_assert_eq!(careful.is_err(), lost);
+            if lost {
+                prop_assert_eq!(careful.unwrap_err().kind(), ErrorKind::InvalidRequest);
+                vhd::resize(store.clone(), size, key.as_ref(), true, ON).unwrap();
+            }
+            model.resize(size as usize, 0);
+            sound(&store.contents(), "resized");
+            prop_assert_eq!(first_difference(&read_all(&store, key.as_ref()), &model), None);
+            let disk = disk_of(vec![StackedLayer::new(layer(&store, false), key.as_ref().map(Xts::new))]);
+            write(&disk, &mut model, size - SECTOR, SECTOR, 0x55);
+        }
+        if !fixed {
+            vhd::compact(store.clone(), key.as_ref(), ON).unwrap();
+            sound(&store.contents(), "compacted");
+            prop_assert_eq!(first_difference(&read_all(&store, key.as_ref()), &model), None);
+        }
+    }
+}
+
+#[test]
+fn no_power_cut_harms_a_compaction_or_a_resize() {
+    let key = key();
+    let mut random = Random(11);
+    let mut states = 0;
+    let size = 10 * BLOCK + 5 * SECTOR;
+    for seed in 0..16 {
+        let (initial, model) = used(size, Some(&key), seed);
+        let ([store], events) = noting([initial.clone()]);
+        vhd::compact(store, Some(&key), ON).unwrap();
+        let events = events.lock().unwrap().clone();
+        states += every_cut(&[initial], &events, 5, &mut random, |_, media, context| {
+            let store = Arc::new(MemoryStore::new(media[0].clone()));
+            layer(&store, false);
+            let differs = first_difference(&read_all(&store, Some(&key)), &model);
+            assert_eq!(differs, None, "compact, seed {seed}: {context}");
+        });
+        for to in [
+            size / 2 / SECTOR * SECTOR,
+            size - SECTOR,
+            size + SECTOR,
+            size * 3,
+        ] {
+            let (initial, model) = used(size, Some(&key), seed);
+            let ([store], events) = noting([initial.clone()]);
+            vhd::resize(store, to, Some(&key), true, ON).unwrap();
+            let events = events.lock().unwrap().clone();
+            let mut resized = model.clone();
+            resized.resize(to as usize, 0);
+            states += every_cut(&[initial], &events, 5, &mut random, |_, media, context| {
+                // Readers that look only at the copy must get along too.
+                let start: [u8; 512] = media[0][..512].try_into().unwrap();
+                vhd::Footer::parse(&start).unwrap();
+                let store = Arc::new(MemoryStore::new(media[0].clone()));
+                layer(&store, false);
+                let now = read_all(&store, Some(&key));
+                let expected = if now.len() == model.len() {
+                    &model
+                } else {
+                    &resized
+                };
+                assert_eq!(
+                    first_difference(&now, expected),
+                    None,
+                    "resize to {to}, seed {seed}: {context}"
+                );
+            });
+        }
+    }
+    println!("{states} states after power cuts, none violating");
+    assert!(states > 4_000, "only {states} states");
+}
+
+#[test]
+fn no_power_cut_harms_a_commit_or_a_change_of_parents() {
+    let mut random = Random(13);
+    let mut states = 0;
+    let size = 6 * BLOCK + 5 * SECTOR;
+    let child_key = XtsKey::new(std::array::from_fn(|i| i as u8 ^ 0x5a)).unwrap();
+    for seed in 0..8 {
+        let (base, mut model) = used(size, Some(&key()), seed);
+        let base = Arc::new(MemoryStore::new(base));
+        let footer = vhd::read_footer(&*base).unwrap().unwrap();
+        let child = Arc::new(MemoryStore::new(small(size, Some(&footer))));
+        let both = |child: &Arc<MemoryStore>, base: &Arc<MemoryStore>, read_only| {
+            disk_of(vec![
+                StackedLayer::new(layer(child, read_only), Some(Xts::new(&child_key))),
+                StackedLayer::new(layer(base, true), Some(Xts::new(&key()))),
+            ])
+        };
+        live(&both(&child, &base, false), &mut model, seed ^ 77);
+        let initial = [child.contents(), base.contents()];
+
+        let ([child_store, base_store], events) = noting(initial.clone());
+        let parent = vhd::open(base_store.clone(), false).unwrap().into_layer();
+        let parent = disk_of(vec![StackedLayer::new(parent, Some(Xts::new(&key())))]);
+        let timestamp = || Ok(vhd::read_footer(&*base_store)?.unwrap().timestamp);
+        let done = vhd::commit(
+            child_store.clone(),
+            Some(&child_key),
+            &parent,
+            &timestamp,
+            ON,
+        )
+        .unwrap();
+        assert!(done.sectors > 0);
+        drop(parent);
+        let log = events.lock().unwrap().clone();
+        states += every_cut(&initial, &log, 4, &mut random, |_, media, context| {
+            let [child, base] = [0, 1].map(|i| Arc::new(MemoryStore::new(media[i].clone())));
+            let (link, parent) = (
+                vhd::open(child.clone(), false).unwrap().parent.unwrap(),
+                vhd::open(base.clone(), false).unwrap().footer,
+            );
+            assert!(link.uuid == parent.uuid);
+            assert!(
+                link.timestamp == 0 || link.timestamp == parent.timestamp,
+                "{context}"
+            );
+            let differs = first_difference(&contents(&both(&child, &base, true)), &model);
+            assert_eq!(differs, None, "commit, seed {seed}: {context}");
+        });
+        let mut bytes = vec![0; child_store.len().unwrap() as usize];
+        child_store.read_at(0, &mut bytes).unwrap();
+        sound(&bytes, "an emptied child");
+        assert!(
+            bytes.len() < 8192,
+            "the emptied child has {} bytes",
+            bytes.len()
+        );
+
+        let initial = [child.contents()];
+        let ([store], events) = noting(initial.clone());
+        let other = vhd::Footer::new(vhd::DiskType::Dynamic, size);
+        let new = NewParent {
+            footer: &other,
+            path: "/somewhere/else/with a longer name.vhd".as_ref(),
+            child_folder: "/a".as_ref(),
+        };
+        vhd::relink(store, &new).unwrap();
+        let log = events.lock().unwrap().clone();
+        let mut seen = [false; 2];
+        states += every_cut(&initial, &log, 6, &mut random, |_, media, context| {
+            let child = Arc::new(MemoryStore::new(media[0].clone()));
+            let link = vhd::open(child.clone(), false).unwrap().parent.unwrap();
+            let is_new = link.uuid == other.uuid;
+            assert!(is_new || link.uuid == footer.uuid, "{context}");
+            seen[usize::from(is_new)] = true;
+            let candidates = link.candidates(&*child);
+            let name = if is_new {
+                "longer name.vhd"
+            } else {
+                "base.vhd"
+            };
+            assert!(candidates.len() >= 3, "{context}: {candidates:?}");
+            assert!(
+                candidates
+                    .iter()
+                    .all(|c| c.to_str().unwrap().ends_with(name)),
+                "{context}"
+            );
+            let differs = first_difference(&contents(&both(&child, &base, true)), &model);
+            assert_eq!(differs, None, "relink, seed {seed}: {context}");
+        });
+        assert_eq!(seen, [true; 2]);
+    }
+    println!("{states} states after power cuts, none violating");
+    assert!(states > 2_000, "only {states} states");
+}
+
+/// A chain of three under three keys, and what its top reads as.
+fn chain(folder: &Folder, keys: &[Arc<DiskKey>]) -> Vec<u8> {
+    let all: Vec<_> = keys.iter().collect();
+    let mut model = vec![0; SIZE as usize];
+    let key = |n: usize| keys.get(n).map(|k| &**k);
+    let base = folder.image("base.vhd", Format::VhdDynamic, key(0));
+    write(&open(&base, Mode::Keep, &all), &mut model, 0, 3 << 20, 1);
+    let middle = folder.child("middle.vhd", &base, key(1));
+    write(
+        &open(&middle, Mode::Keep, &all),
+        &mut model,
+        1 << 20,
+        70 * 512,
+        2,
+    );
+    let top = folder.child("top.vhd", &middle, key(2));
+    let disk = open(&top, Mode::Keep, &all);
+    write(&disk, &mut model, SIZE - 512, 512, 3);
+    disk.write_zeroes(0, 4096).unwrap();
+    model[..4096].fill(0);
+    model
+}
+
+fn with<R>(
+    keys: &[Arc<DiskKey>],
+    path: &Path,
+    run: impl FnOnce(Option<&DiskKey>, Parents<'_>) -> R,
+) -> R {
+    let header = probe(path).unwrap().footer.unwrap().luks;
+    let find = |header| keys.iter().find(|key| Some(key.header) == header);
+    let parents = Parents {
+        keys: &|_, header| Ok(find(header).cloned()),
+        force_parent: false,
+    };
+    run(find(header).map(|key| &**key), parents)
+}
+
+#[test]
+fn a_commit_empties_the_child_into_its_parent() {
+    for keys in [vec![], vec![new_key(), new_key(), new_key()]] {
+        let folder = Folder::new();
+        let model = chain(&folder, &keys);
+        let all: Vec<_> = keys.iter().collect();
+        let top = folder.path("top.vhd");
+        let done = with(&keys, &top, |key, parents| {
+            Commit {
+                path: &top,
+                key,
+                parents,
+            }
+            .run(ON)
+            .unwrap()
+        });
+        assert!(
+            done.parent.ends_with("middle.vhd") && done.sectors == 9,
+            "{done:?}"
+        );
+        for name in ["top.vhd", "middle.vhd"] {
+            let disk = open(&folder.path(name), Mode::ReadOnly, &all);
+            assert_eq!(first_difference(&contents(&disk), &model), None, "{name}");
+        }
+        assert!(std::fs::metadata(&top).unwrap().len() < 8192);
+        // And again, as after an interruption, and with nothing left to do.
+        let again = with(&keys, &top, |key, parents| {
+            Commit {
+                path: &top,
+                key,
+                parents,
+            }
+            .run(ON)
+            .unwrap()
+        });
+        assert_eq!(again.sectors, 0);
+        let base = folder.path("base.vhd");
+        let error = with(&keys, &base, |key, parents| {
+            Commit {
+                path: &base,
+                key,
+                parents,
+            }
+            .run(ON)
+            .unwrap_err()
+        });
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+    }
+}
+
+#[test]
+fn a_rebase_takes_over_what_differs_and_a_new_name_alone_does_not() {
+    for keys in [vec![], vec![new_key(), new_key(), new_key()]] {
+        let folder = Folder::new();
+        let model = chain(&folder, &keys);
+        let all: Vec<_> = keys.iter().collect();
+        let (top, base) = (folder.path("top.vhd"), folder.path("base.vhd"));
+        let rebase = |path: &Path, parent: &Path, name_only| {
+            with(&keys, path, |key, parents| {
+                Rebase {
+                    path,
+                    parent,
+                    key,
+                    parents,
+                    name_only,
+                }
+                .run(ON)
+            })
+        };
+        // Past the middle: what that changed is the top's own then.
+        let done = rebase(&top, &base, false).unwrap();
+        assert_eq!(done.sectors, 70);
+        let opened = try_open(&top, Mode::ReadOnly, &all, false).unwrap();
+        assert_eq!(opened.parents.len(), 1);
+        assert_eq!(first_difference(&contents(&opened.disk), &model), None);
+        drop(opened);
+        // The parent moved: only its name changes.
+        std::fs::create_dir(folder.path("archive")).unwrap();
+        let moved = folder.path("archive/renamed.vhd");
+        std::fs::rename(&base, &moved).unwrap();
+        assert_eq!(
+            rebase(&top, &moved, false).unwrap_err().kind(),
+            ErrorKind::Parent
+        );
+        assert_eq!(rebase(&top, &moved, true).unwrap().sectors, 0);
+        let disk = open(&top, Mode::ReadOnly, &all);
+        assert_eq!(first_difference(&contents(&disk), &model), None);
+        drop(disk);
+        rebase(&folder.path("middle.vhd"), &moved, true).unwrap();
+        for parent in ["top.vhd", "middle.vhd"] {
+            let error = rebase(&folder.path("middle.vhd"), &folder.path(parent), true);
+            assert_eq!(error.is_ok(), parent == "top.vhd", "{parent}");
+        }
+        // The middle above the top, the top above the middle: a loop.
+        let error = rebase(&top, &folder.path("middle.vhd"), true).unwrap_err();
+        assert!(error.to_string().contains("loop"), "{error}");
+    }
+}
+
+#[test]
+fn upkeep_of_files_says_what_it_did() {
+    let folder = Folder::new();
+    let key = new_key();
+    let path = folder.image("disk.vhd", Format::VhdDynamic, Some(&key));
+    let mut model = vec![0; SIZE as usize];
+    let disk = open(&path, Mode::Keep, &[&key]);
+    write(&disk, &mut model, 3 << 20, 1 << 20, 5);
+    disk.write_at(0, &[0; 1 << 20]).unwrap();
+    drop(disk);
+    let wrong = Compact {
+        path: &path,
+        key: None,
+    }
+    .run(ON)
+    .unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::Key);
+    let done = Compact {
+        path: &path,
+        key: Some(&key),
+    }
+    .run(ON)
+    .unwrap();
+    assert_eq!((done.dropped, done.moved), (1, 0));
+    let stopped = Compact {
+        path: &path,
+        key: Some(&key),
+    }
+    .run(&|_| ControlFlow::Break(()));
+    assert!(stopped.unwrap_err().to_string().contains("stopped"));
+    let resize = |size, force| {
+        Resize {
+            path: &path,
+            size,
+            key: Some(&key),
+            force,
+        }
+        .run(ON)
+    };
+    assert!(
+        resize(1 << 20, false)
+            .unwrap_err()
+            .to_string()
+            .contains("not empty")
+    );
+    let done = resize(8 << 20, false).unwrap();
+    assert_eq!((done.before, done.after), (SIZE, 8 << 20));
+    model.resize(8 << 20, 0);
+    let disk = open(&path, Mode::ReadOnly, &[&key]);
+    assert_eq!(first_difference(&contents(&disk), &model), None);
+    drop(disk);
+    assert_eq!(
+        resize(1000, false).unwrap_err().kind(),
+        ErrorKind::InvalidRequest
+    );
+    assert!(vhd::check::check(&path).unwrap().is_sound());
+    let child = folder.child("child.vhd", &path, Some(&key));
+    let child = Resize {
+        path: &child,
+        size: 9 << 20,
+        key: Some(&key),
+        force: true,
+    }
+    .run(ON);
+    assert_eq!(child.unwrap_err().kind(), ErrorKind::Unsupported);
+}
