@@ -3,14 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod chain_support;
-mod cuts;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use chain_support::*;
-use cuts::{Random, every_cut, noting};
 use proptest::prelude::*;
 use vdisk::chain::Parents;
 use vdisk::image::{DiskKey, Format, Mode, probe};
@@ -21,6 +19,7 @@ use vdisk::upkeep::{Commit, Compact, Rebase, Resize};
 use vdisk::vhd::{self, DynamicHeader, Kind, NewParent, check::check_store};
 use vdisk::xts::{Xts, XtsKey};
 use vdisk::{Disk, ErrorKind, SECTOR};
+use vdisk_proving::{Cuts, Event, Medium, Random, Recorder};
 
 const ON: vdisk::progress::Progress<'static> = &|_| ControlFlow::Continue(());
 const BLOCK: u64 = 8 << 10;
@@ -102,7 +101,7 @@ fn used(size: u64, key: Option<&XtsKey>, seed: u64) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn live(disk: &Disk, model: &mut [u8], seed: u64) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let sectors = disk.size() / SECTOR;
     for step in 0..24u8 {
         let first = random.below(sectors);
@@ -195,62 +194,71 @@ proptest! {
     }
 }
 
+fn recorder(bytes: &[u8]) -> Arc<Recorder> {
+    Arc::new(Recorder::new(Medium::new(bytes)))
+}
+
+/// Tries every cut of `events`, after any of which the same must hold; returns how many states that were.
+fn every_cut(
+    initial: &[u8],
+    events: &[Event],
+    mut judge: impl FnMut(Arc<MemoryStore>, &str),
+) -> u64 {
+    let cuts = Cuts {
+        initial: Medium::new(initial),
+        events,
+    };
+    cuts.each(
+        &mut Random::new(17),
+        |_| false,
+        |cut| {
+            let store = Arc::new(MemoryStore::new(cut.medium.to_bytes()));
+            judge(store, &cut.to_string());
+        },
+    )
+}
+
 #[test]
 fn no_power_cut_harms_a_compaction_or_a_resize() {
     let key = key();
-    let mut random = Random(11);
     let mut states = 0;
     let size = 10 * BLOCK + 5 * SECTOR;
-    for seed in 0..16 {
+    for seed in 0..40 {
         let (initial, model) = used(size, Some(&key), seed);
-        let ([store], events) = noting([initial.clone()]);
-        vhd::compact(store, Some(&key), ON).unwrap();
-        let events = events.lock().unwrap().clone();
-        states += every_cut(&[initial], &events, 5, &mut random, |_, media, context| {
-            let store = Arc::new(MemoryStore::new(media[0].clone()));
+        let store = recorder(&initial);
+        vhd::compact(store.clone(), Some(&key), ON).unwrap();
+        states += every_cut(&initial, &store.events(), |store, context| {
             layer(&store, false);
             let differs = first_difference(&read_all(&store, Some(&key)), &model);
             assert_eq!(differs, None, "compact, seed {seed}: {context}");
         });
-        for to in [
-            size / 2 / SECTOR * SECTOR,
-            size - SECTOR,
-            size + SECTOR,
-            size * 3,
-        ] {
-            let (initial, model) = used(size, Some(&key), seed);
-            let ([store], events) = noting([initial.clone()]);
-            vhd::resize(store, to, Some(&key), true, ON).unwrap();
-            let events = events.lock().unwrap().clone();
+        let smaller = size / 2 / SECTOR * SECTOR;
+        for to in [smaller, size - SECTOR, size + SECTOR, size * 3] {
+            let store = recorder(&initial);
+            vhd::resize(store.clone(), to, Some(&key), true, ON).unwrap();
             let mut resized = model.clone();
             resized.resize(to as usize, 0);
-            states += every_cut(&[initial], &events, 5, &mut random, |_, media, context| {
+            states += every_cut(&initial, &store.events(), |store, context| {
                 // Readers that look only at the copy must get along too.
-                let start: [u8; 512] = media[0][..512].try_into().unwrap();
+                let start: [u8; 512] = store.contents()[..512].try_into().unwrap();
                 vhd::Footer::parse(&start).unwrap();
-                let store = Arc::new(MemoryStore::new(media[0].clone()));
                 layer(&store, false);
                 let now = read_all(&store, Some(&key));
-                let expected = if now.len() == model.len() {
-                    &model
-                } else {
-                    &resized
+                let expected = match now.len() == model.len() {
+                    true => &model,
+                    false => &resized,
                 };
-                assert_eq!(
-                    first_difference(&now, expected),
-                    None,
-                    "resize to {to}, seed {seed}: {context}"
-                );
+                let differs = first_difference(&now, expected);
+                assert_eq!(differs, None, "resize to {to}, seed {seed}: {context}");
             });
         }
     }
     println!("{states} states after power cuts, none violating");
-    assert!(states > 4_000, "only {states} states");
+    assert!(states > 3_000, "only {states} states");
 }
 
 #[test]
 fn no_power_cut_harms_a_commit_or_a_change_of_parents() {
-    let mut random = Random(13);
     let mut states = 0;
     let size = 6 * BLOCK + 5 * SECTOR;
     let child_key = XtsKey::new(std::array::from_fn(|i| i as u8 ^ 0x5a)).unwrap();
@@ -266,74 +274,89 @@ fn no_power_cut_harms_a_commit_or_a_change_of_parents() {
             ])
         };
         live(&both(&child, &base, false), &mut model, seed ^ 77);
-        let initial = [child.contents(), base.contents()];
+        let old = [child.contents(), base.contents()];
 
-        let ([child_store, base_store], events) = noting(initial.clone());
+        // First the child changes, then the parent, then the child: each is synced before the next.
+        let (child_store, base_store) = (recorder(&old[0]), recorder(&old[1]));
         let parent = vhd::open(base_store.clone(), false).unwrap().into_layer();
         let parent = disk_of(vec![StackedLayer::new(parent, Some(Xts::new(&key())))]);
-        let timestamp = || Ok(vhd::read_footer(&*base_store)?.unwrap().timestamp);
+        let turn = std::sync::OnceLock::new();
+        let progress = |_| {
+            turn.get_or_init(|| {
+                assert_eq!(base_store.count(), 0, "the parent came first");
+                (child_store.count(), child_store.medium().to_bytes())
+            });
+            ControlFlow::Continue(())
+        };
+        let timestamp = || {
+            assert_eq!(child_store.count(), turn.get().unwrap().0);
+            // After its last sync it only gives back what nothing names.
+            let events = base_store.events();
+            let last = events.iter().rev().find(|e| !matches!(e, Event::Punch(..)));
+            assert_eq!(last, Some(&Event::Sync));
+            Ok(vhd::read_footer(&*base_store)?.unwrap().timestamp)
+        };
         let done = vhd::commit(
             child_store.clone(),
             Some(&child_key),
             &parent,
             &timestamp,
-            ON,
-        )
-        .unwrap();
-        assert!(done.sectors > 0);
+            &progress,
+        );
+        assert!(done.unwrap().sectors > 0);
         drop(parent);
-        let log = events.lock().unwrap().clone();
-        states += every_cut(&initial, &log, 4, &mut random, |_, media, context| {
-            let [child, base] = [0, 1].map(|i| Arc::new(MemoryStore::new(media[i].clone())));
-            let (link, parent) = (
-                vhd::open(child.clone(), false).unwrap().parent.unwrap(),
-                vhd::open(base.clone(), false).unwrap().footer,
-            );
-            assert!(link.uuid == parent.uuid);
-            assert!(
-                link.timestamp == 0 || link.timestamp == parent.timestamp,
-                "{context}"
-            );
+        let judge = |child: Arc<MemoryStore>, base: Arc<MemoryStore>, context: &str| {
+            let link = vhd::open(child.clone(), false).unwrap().parent.unwrap();
+            let parent = vhd::open(base.clone(), false).unwrap().footer;
+            let fits = link.timestamp == 0 || link.timestamp == parent.timestamp;
+            assert!(link.uuid == parent.uuid && fits, "seed {seed}: {context}");
             let differs = first_difference(&contents(&both(&child, &base, true)), &model);
             assert_eq!(differs, None, "commit, seed {seed}: {context}");
+        };
+        let store = |bytes: &[u8]| Arc::new(MemoryStore::new(bytes.to_vec()));
+        let (first, between) = turn.get().unwrap();
+        let events = child_store.events();
+        let new_base = base_store.medium().to_bytes();
+        assert_eq!(events[first - 1], Event::Sync);
+        states += every_cut(&old[0], &events[..*first], |child, context| {
+            judge(child, store(&old[1]), context);
         });
-        let mut bytes = vec![0; child_store.len().unwrap() as usize];
-        child_store.read_at(0, &mut bytes).unwrap();
-        sound(&bytes, "an emptied child");
+        states += every_cut(&old[1], &base_store.events(), |base, context| {
+            judge(store(between), base, context);
+        });
+        states += every_cut(between, &events[*first..], |child, context| {
+            judge(child, store(&new_base), context);
+        });
+        let emptied = child_store.medium().to_bytes();
+        sound(&emptied, "an emptied child");
         assert!(
-            bytes.len() < 8192,
+            emptied.len() < 8192,
             "the emptied child has {} bytes",
-            bytes.len()
+            emptied.len()
         );
 
-        let initial = [child.contents()];
-        let ([store], events) = noting(initial.clone());
+        let relinked = recorder(&old[0]);
         let other = vhd::Footer::new(vhd::DiskType::Dynamic, size);
         let new = NewParent {
             footer: &other,
             path: "/somewhere/else/with a longer name.vhd".as_ref(),
             child_folder: "/a".as_ref(),
         };
-        vhd::relink(store, &new).unwrap();
-        let log = events.lock().unwrap().clone();
+        vhd::relink(relinked.clone(), &new).unwrap();
         let mut seen = [false; 2];
-        states += every_cut(&initial, &log, 6, &mut random, |_, media, context| {
-            let child = Arc::new(MemoryStore::new(media[0].clone()));
+        states += every_cut(&old[0], &relinked.events(), |child, context| {
             let link = vhd::open(child.clone(), false).unwrap().parent.unwrap();
             let is_new = link.uuid == other.uuid;
             assert!(is_new || link.uuid == footer.uuid, "{context}");
             seen[usize::from(is_new)] = true;
             let candidates = link.candidates(&*child);
-            let name = if is_new {
-                "longer name.vhd"
-            } else {
-                "base.vhd"
+            let name = match is_new {
+                true => "longer name.vhd",
+                false => "base.vhd",
             };
-            assert!(candidates.len() >= 3, "{context}: {candidates:?}");
+            let right = |path: &std::path::PathBuf| path.to_str().unwrap().ends_with(name);
             assert!(
-                candidates
-                    .iter()
-                    .all(|c| c.to_str().unwrap().ends_with(name)),
+                candidates.len() >= 3 && candidates.iter().all(right),
                 "{context}"
             );
             let differs = first_difference(&contents(&both(&child, &base, true)), &model);
