@@ -12,6 +12,7 @@ use vdisk::chain::Parents;
 use vdisk::image::{DiskKey, Format, Mode, OpenImage, OpenedImage, Probe, probe};
 use vdisk::keys::{KeyFile, beside};
 use vdisk::luks::Kdf;
+use vdisk::overlay::OverlayOptions;
 use vdisk::vhd::Footer;
 
 use crate::chain::{Parent, ParentArgs};
@@ -241,45 +242,104 @@ pub struct ModeArgs {
     #[arg(long, group = "mode")]
     pub read_only: bool,
     /// Let it be written, and forget everything at the end
-    #[arg(long, group = "mode")]
+    #[arg(long, groups = ["mode", "session"])]
     pub revertible: bool,
     /// Write into the disk: changes stay
     #[arg(long, group = "mode")]
     pub keep: bool,
-    /// Folder for what a revertible session writes [default: the folder for temporary files]
-    #[arg(long, value_name = "DIR")]
-    pub overlay_dir: Option<PathBuf>,
+    /// Where writes go that do not go into the disk.
+    #[command(flatten)]
+    pub session: SessionArgs,
 }
 
 impl ModeArgs {
     /// The mode; read-only unless said otherwise.
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> Result<Mode> {
         match self {
-            Self { keep: true, .. } => Mode::Keep,
+            Self { keep: true, .. } => Ok(Mode::Keep),
             Self {
-                revertible: true, ..
-            } => Mode::Revertible {
-                dir: self.overlay_dir(),
-            },
-            _ => Mode::ReadOnly,
+                revertible,
+                session,
+                ..
+            } if *revertible || session.overlay.is_some() => Ok(session.mode()),
+            Self { session, .. } if session.quota.is_some() => {
+                Err(Failure::usage("--quota: nothing is written")
+                    .remedy("add --revertible or --overlay FILE"))
+            }
+            _ => Ok(Mode::ReadOnly),
         }
-    }
-
-    fn overlay_dir(&self) -> PathBuf {
-        self.overlay_dir.clone().unwrap_or_else(std::env::temp_dir)
     }
 
     /// The same options for another process.
     pub fn to_args(&self) -> Vec<OsString> {
-        let mut args = Vec::new();
+        let mut args = self.session.to_args();
         if self.keep {
             args.push("--keep".into());
         }
         if self.revertible {
             args.push("--revertible".into());
         }
-        if let Some(dir) = &self.overlay_dir {
-            args.extend(["--overlay-dir".into(), dir.into()]);
+        args
+    }
+}
+
+/// Where writes of a session go.
+#[derive(Debug, Clone, Args)]
+pub struct SessionArgs {
+    /// Write into this overlay, which is made if it is not there: changes are there again the next time
+    #[arg(long, value_name = "FILE", groups = ["mode", "session"])]
+    pub overlay: Option<PathBuf>,
+    /// Most that the overlay may take; the disk is full then
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "keep")]
+    quota: Option<u64>,
+    /// Take the disk though it was written since the overlay was made
+    #[arg(long, requires = "overlay")]
+    force_base: bool,
+    /// Folder for what a revertible session writes [default: the folder for temporary files]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["keep", "overlay"])]
+    overlay_dir: Option<PathBuf>,
+}
+
+impl SessionArgs {
+    /// Revertible, unless an overlay is named.
+    pub fn mode(&self) -> Mode {
+        match &self.overlay {
+            Some(overlay) => Mode::Durable {
+                overlay: overlay.clone(),
+                options: OverlayOptions {
+                    quota: self.quota,
+                    force_base: self.force_base,
+                    ..OverlayOptions::default()
+                },
+            },
+            None => Mode::Revertible {
+                dir: self.overlay_dir.clone().unwrap_or_else(std::env::temp_dir),
+            },
+        }
+    }
+
+    /// Puts the quota on an overlay that does not know it yet.
+    pub fn limit(&self, opened: &OpenedImage) {
+        if let (Some(overlay), Some(quota)) = (&opened.overlay, self.quota) {
+            overlay.set_quota(Some(quota));
+        }
+    }
+
+    fn to_args(&self) -> Vec<OsString> {
+        let mut args = Vec::new();
+        for (name, path) in [
+            ("--overlay", &self.overlay),
+            ("--overlay-dir", &self.overlay_dir),
+        ] {
+            if let Some(path) = path {
+                args.extend([name.into(), path.into()]);
+            }
+        }
+        if let Some(quota) = self.quota {
+            args.extend(["--quota".into(), quota.to_string().into()]);
+        }
+        if self.force_base {
+            args.push("--force-base".into());
         }
         args
     }

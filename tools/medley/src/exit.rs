@@ -30,12 +30,14 @@ pub enum Kind {
     Unsupported,
     /// A parent of a differencing disk is missing or is not the one it was.
     Parent,
+    /// Damage was found, and is repaired.
+    Repaired,
     /// A signal asked to stop.
     Interrupted(i32),
 }
 
 /// The kinds with what people are told about them, in order of their codes.
-const TABLE: [(Kind, &str); 12] = [
+const TABLE: [(Kind, &str); 13] = [
     (Kind::Failed, "failed; the message says why"),
     (
         Kind::Usage,
@@ -60,6 +62,7 @@ const TABLE: [(Kind, &str); 12] = [
         Kind::Parent,
         "a parent of the disk is missing, or is not as it was when the disk was made",
     ),
+    (Kind::Repaired, "damage was found and is repaired"),
     (Kind::Interrupted(1), "interrupted (SIGHUP)"),
     (Kind::Interrupted(2), "interrupted (SIGINT, Ctrl-C)"),
     (Kind::Interrupted(15), "interrupted (SIGTERM)"),
@@ -78,6 +81,7 @@ impl Kind {
             Self::NoSpace => "no-space",
             Self::Unsupported => "unsupported",
             Self::Parent => "parent",
+            Self::Repaired => "repaired",
             Self::Interrupted(_) => "interrupted",
         }
     }
@@ -94,6 +98,7 @@ impl Kind {
             Self::NoSpace => 7,
             Self::Unsupported => 8,
             Self::Parent => 9,
+            Self::Repaired => 10,
             Self::Interrupted(signal) => 128u8.saturating_add(signal.clamp(0, 127) as u8),
         }
     }
@@ -277,7 +282,7 @@ mod tests {
     #[test]
     fn codes_are_those_that_were_promised() {
         let codes: Vec<u8> = TABLE.iter().map(|(kind, _)| kind.code()).collect();
-        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9, 129, 130, 143]);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 129, 130, 143]);
         for (kind, _) in TABLE {
             assert_eq!(Kind::from_code(kind.code()), kind);
         }

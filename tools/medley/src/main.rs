@@ -99,19 +99,22 @@ enum Disk {
     Encrypt(cmd::encrypt::Encrypt),
     /// Make a plain copy of an encrypted disk
     Decrypt(cmd::decrypt::Decrypt),
-    /// Look for damage, changing nothing
+    /// Look for damage, and repair it if asked to
     Check(cmd::check::Check),
     /// Show a disk as files in a directory (FUSE)
     Mount(cmd::mount::Mount),
     /// End a mount and wait until all is flushed
     Unmount(cmd::unmount::Unmount),
-    /// Serve a disk over NBD on a Unix socket
+    /// Serve a disk over NBD or vhost-user-blk on a Unix socket
     Serve(cmd::serve::Serve),
     /// Measure how fast this machine encrypts
     Speed(cmd::speed::Speed),
     /// Manage the passphrases of an encrypted disk
     #[command(subcommand)]
     Key(cmd::key::Key),
+    /// Look at, commit or revert what durable sessions wrote
+    #[command(subcommand)]
+    Overlay(cmd::overlay::Overlay),
 }
 
 /// Options of `completions`.
@@ -195,6 +198,7 @@ fn run_disk(disk: Disk, ui: Ui, detached: bool) -> Result<()> {
         Disk::Serve(args) => cmd::serve::run(args, ui, detached),
         Disk::Speed(args) => cmd::speed::run(args, ui),
         Disk::Key(verb) => cmd::key::run(verb, ui),
+        Disk::Overlay(verb) => cmd::overlay::run(verb, ui),
     }
 }
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 use vdisk::image::Mode;
 use vdisk_frontends::nbd::{NbdOptions, NbdServer};
 
-use crate::args::{DiskArgs, mode_name, must_be_new};
+use crate::args::{DiskArgs, SessionArgs, mode_name, must_be_new};
 use crate::console::{Console, Outcome, Sink, Source};
 use crate::exit::{Failure, Result};
 use crate::output::{Fields, Report, Ui};
@@ -50,17 +50,21 @@ EXAMPLES
     medley boot office.vhd
   Install updates for good:
     medley boot office.vhd --keep --network user
+  Go on where the last session ended, but leave the disk as it is:
+    medley boot office.vhd --overlay office.overlay
   From a script, with a report:
     medley boot office.vhd --script steps.txt --ready-marker 'login:' --timeout 600 --json")]
 pub struct Boot {
     #[command(flatten)]
     disk: DiskArgs,
     /// Forget at the end what the guest writes [the default]
-    #[arg(long, conflicts_with = "keep")]
+    #[arg(long, group = "mode")]
     revertible: bool,
     /// Write into the disk: changes stay
-    #[arg(long)]
+    #[arg(long, group = "mode")]
     keep: bool,
+    #[command(flatten)]
+    session: SessionArgs,
     /// The guest's RAM, or `auto` for what suits this host
     #[arg(long, value_name = "MIB|auto", default_value = "auto", value_parser = memory)]
     memory: Memory,
@@ -73,9 +77,6 @@ pub struct Boot {
     /// The guest's network: none, or behind address translation
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Net::None)]
     network: Net,
-    /// Folder for what a revertible session writes [default: the folder for temporary files]
-    #[arg(long, value_name = "DIR", conflicts_with = "keep")]
-    overlay_dir: Option<PathBuf>,
     /// Where the serial console goes: this terminal, or a new file, a device or a pipe that only takes
     /// what the guest says
     #[arg(long, value_name = "stdio|PATH", default_value = "stdio")]
@@ -162,10 +163,9 @@ impl Report for Booted {
             .seconds_to_ready
             .map_or(String::new(), |s| format!(", ready after {s:.1} s"));
         fields.row("ended", format!("after {:.1} s{ready}", self.seconds_total));
-        let fate = if self.mode == "keep" {
-            "kept"
-        } else {
-            "forgotten"
+        let fate = match self.mode {
+            "revertible" => "forgotten",
+            _ => "kept",
         };
         fields.row(
             "written",
@@ -195,11 +195,11 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     signals::check()?;
     let mode = match args.keep {
         true => Mode::Keep,
-        false => Mode::Revertible {
-            dir: args.overlay_dir.clone().unwrap_or_else(std::env::temp_dir),
-        },
+        false => args.session.mode(),
     };
-    let disk = args.disk.open(ui, mode.clone(), &keys)?.disk;
+    let opened = args.disk.open(ui, mode.clone(), &keys)?;
+    args.session.limit(&opened);
+    let disk = opened.disk;
     let encrypted = keys.own.is_some();
     drop(keys);
 
@@ -305,6 +305,10 @@ fn introduce(
                     dir.display()
                 )
             }
+            Mode::Durable { overlay, .. } => format!(
+                "durable: what the guest writes lies in {} and is there the next time",
+                overlay.display()
+            ),
             _ => "keep: what the guest writes stays on the disk".into(),
         },
     );

@@ -1,83 +1,168 @@
-//! `medley disk check`: looks for damage and changes nothing.
+//! `medley disk check`: looks for damage, and repairs it if asked to.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use vdisk::ErrorKind;
 use vdisk::image::Format;
 use vdisk::keys::KeyFile;
 use vdisk::luks::Health;
-use vdisk::store::{FileStore, Sharing, Store};
-use vdisk::{ErrorKind, vhd};
+use vdisk::store::{FileStore, Sharing};
+use vdisk::vhd::check::{self, Damage, Repair, RepairOptions, Report as Inspected};
 
 use crate::args::{DiskArgs, Found};
 use crate::cmd::info::health;
 use crate::exit::{Failure, Kind, Result};
 use crate::output::{Fields, Report, Ui};
-use crate::size;
+use crate::{progress, size};
 
 /// Options of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Needs no passphrase. Exit code 0: sound, or with flaws that mend themselves when the disk is next written;
-5: damaged.
+Needs no passphrase. A repair changes no sector that can be read, and nothing it is not sure of.
+
+Exit code 0: sound, or with flaws that do no harm; 5: damaged; 10: was damaged and is repaired.
 
 EXAMPLES
   medley disk check office.vhd
+  medley disk check office.vhd --repair
+  Give up the sectors that a file lost with its end:
+    medley disk check office.vhd --repair --accept-loss
   medley disk check office.vhd --json | jq -r '.findings[].what'")]
 pub struct Check {
     #[command(flatten)]
     disk: DiskArgs,
+    /// Mend what can be mended without losing anything
+    #[arg(long)]
+    repair: bool,
+    /// Mend also what can be mended only by giving up sectors that the file no longer has
+    #[arg(long, requires = "repair")]
+    accept_loss: bool,
 }
 
 #[derive(Serialize)]
 struct Checked {
     disk: PathBuf,
     format: &'static str,
-    /// `sound`, `mends` (all that was found mends itself when the disk is next written) or `damaged`.
+    /// `sound`, `mends` (nothing that keeps anybody from using the disk), `damaged` or `repaired`.
     verdict: &'static str,
+    /// The classes of damage that were repaired, in that order.
+    repaired: Vec<String>,
+    /// What is wrong, after the repair if there was one.
     findings: Vec<Finding>,
-    /// Bytes at the end of the file that nothing uses.
-    slack: u64,
+    /// Bytes that nothing uses.
+    unused: u64,
 }
 
 #[derive(Serialize)]
 struct Finding {
     severity: Severity,
+    /// The class; absent for what is not about the image itself.
+    damage: Option<Damage>,
     what: String,
+    /// The byte of the file where it is.
+    offset: Option<u64>,
+    /// How many of the disk's sectors it concerns.
+    sectors: u64,
+    repair: Option<Repair>,
+    remedy: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Severity {
+    /// The disk works in spite of it.
     Mends,
     Damage,
+}
+
+impl Finding {
+    /// Something that is not about the image itself.
+    fn other(severity: Severity, what: String, remedy: &'static str) -> Self {
+        Self {
+            severity,
+            damage: None,
+            what,
+            offset: None,
+            sectors: 0,
+            repair: None,
+            remedy,
+        }
+    }
+
+    fn of(found: check::Finding) -> Self {
+        use Damage as D;
+        let severity = match found.damage {
+            // A writer mends these when it opens the disk.
+            D::FooterMissing | D::FooterShort | D::CopyDamaged | D::FootersDiffer
+            // These keep nobody from anything.
+            | D::GeometryWrong | D::StrayEntries | D::BitmapPadding | D::BitmapEmpty
+            | D::LeakedSpace => match found.repair {
+                Repair::Safe => Severity::Mends,
+                _ => Severity::Damage,
+            },
+            _ => Severity::Damage,
+        };
+        Self {
+            severity,
+            damage: Some(found.damage),
+            what: found.what,
+            offset: found.offset,
+            sectors: found.sectors,
+            repair: Some(found.repair),
+            remedy: found.remedy,
+        }
+    }
+
+    fn rows(&self, fields: &mut Fields) {
+        let name = match self.severity {
+            Severity::Damage => "damage",
+            Severity::Mends => "flaw",
+        };
+        let at = self
+            .offset
+            .map_or(String::new(), |at| format!(" (at byte {at})"));
+        let sectors = match self.sectors {
+            0 => String::new(),
+            1 => ", 1 sector".into(),
+            n => format!(", {n} sectors"),
+        };
+        fields.row(name, format!("{}{at}{sectors}", self.what));
+        fields.more(match self.repair {
+            Some(Repair::Safe) => "can be repaired (--repair)".into(),
+            Some(Repair::Loses) => {
+                format!(
+                    "can be repaired with a loss (--repair --accept-loss); or {}",
+                    self.remedy
+                )
+            }
+            Some(Repair::Refused(why)) => format!("cannot be repaired, {why}; {}", self.remedy),
+            None => self.remedy.into(),
+        });
+    }
 }
 
 impl Report for Checked {
     fn human(&self) -> String {
         let mut fields = Fields::default();
         fields.row("disk", format!("{}, {}", self.disk.display(), self.format));
-        for finding in &self.findings {
-            let name = if finding.severity == Severity::Damage {
-                "damage"
-            } else {
-                "mends"
-            };
-            fields.row(name, &finding.what);
+        if !self.repaired.is_empty() {
+            fields.row("repaired", self.repaired.join(", "));
         }
-        if self.slack > 0 {
-            let slack = size::human(self.slack);
+        for finding in &self.findings {
+            finding.rows(&mut fields);
+        }
+        if self.unused > 0 {
             fields.row(
-                "slack",
-                format!("{slack} at the end of the file, given back at the next write"),
+                "unused",
+                format!("{} of the file", size::human(self.unused)),
             );
         }
         fields.row(
             "verdict",
             match self.verdict {
-                "mends" => "flaws that mend themselves when it is next written",
+                "mends" => "flaws that do no harm",
                 verdict => verdict,
             },
         );
@@ -89,91 +174,98 @@ impl Report for Checked {
 pub fn run(args: Check, ui: Ui) -> Result<()> {
     let found = args.disk.find()?;
     let path = &args.disk.disk;
-    let (mut findings, mut slack) = (Vec::new(), 0);
-    let store: Arc<dyn Store> = Arc::new(FileStore::open(path, Sharing::ReadOnly)?);
+    let mut repaired = Vec::new();
+    let mut findings = Vec::new();
+    let mut unused = 0;
     if found.probe.format == Format::Raw {
-        if found.probe.size == 0 || found.probe.size % vdisk::SECTOR != 0 {
+        drop(FileStore::open(path, Sharing::ReadOnly)?);
+        if found.probe.size == 0 || !found.probe.size.is_multiple_of(vdisk::SECTOR) {
             let what = format!(
                 "a raw disk of {} bytes: not a whole number of 512-byte sectors",
                 found.probe.size
             );
-            findings.push(Finding {
-                severity: Severity::Damage,
-                what,
-            });
+            let remedy = "fetch the file again; a fixed VHD has lost its end";
+            findings.push(Finding::other(Severity::Damage, what, remedy));
         }
     } else {
-        slack = check_vhd(path, store, &mut findings)?;
+        let inspected = progress::busy(ui, "checking", || inspect(&args, &mut repaired))?;
+        unused = inspected.unused;
+        findings.extend(inspected.findings.into_iter().map(Finding::of));
+    }
+    if args.repair && mend_header(&found)? {
+        repaired.push("header-copy".to_owned());
     }
     check_header(&found, &mut findings)?;
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    let verdict = match findings.first() {
-        None => "sound",
-        Some(Finding {
-            severity: Severity::Mends,
-            ..
-        }) => "mends",
-        Some(Finding {
-            severity: Severity::Damage,
-            ..
-        }) => "damaged",
+    let verdict = match (
+        findings.first().map(|finding| finding.severity),
+        repaired.is_empty(),
+    ) {
+        (Some(Severity::Damage), _) => "damaged",
+        (_, false) => "repaired",
+        (Some(Severity::Mends), true) => "mends",
+        (None, true) => "sound",
     };
-    let format = found.probe.format.name();
-    let checked = Checked {
+    ui.show(&Checked {
         disk: path.clone(),
-        format,
+        format: found.probe.format.name(),
         verdict,
+        repaired,
         findings,
-        slack,
-    };
-    ui.show(&checked)?;
+        unused,
+    })?;
+    let ends = |kind, what: &str| Failure::new(kind, format!("{}: {what}", path.display()));
     match verdict {
-        "damaged" => Err(
-            Failure::new(Kind::Damaged, format!("{}: damaged", path.display()))
-                .remedy("save what is readable by opening it read-only"),
-        ),
+        "damaged" => {
+            Err(ends(Kind::Damaged, "damaged")
+                .remedy("save what is readable by opening it read-only"))
+        }
+        "repaired" => Err(ends(Kind::Repaired, "damage was found and repaired")),
         _ => Ok(()),
     }
 }
 
-/// Opens the image as a reader and, if that finds something, as a writer whose writes go nowhere: what a
-/// writer would refuse is damage, the rest it would mend. Returns the slack.
-fn check_vhd(path: &Path, store: Arc<dyn Store>, findings: &mut Vec<Finding>) -> Result<u64> {
-    let opened = match vhd::open(store.clone(), true) {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == ErrorKind::Corrupt => {
-            findings.push(Finding {
-                severity: Severity::Damage,
-                what: error.to_string(),
-            });
-            return Ok(0);
-        }
-        Err(error) => return Err(error.at_path(path).into()),
-    };
-    if !opened.troubles.is_empty() {
-        let writable = vhd::open(Arc::new(Rehearsal(store)), false).is_ok();
-        let severity = if writable {
-            Severity::Mends
-        } else {
-            Severity::Damage
-        };
-        findings.extend(
-            opened
-                .troubles
-                .into_iter()
-                .map(|what| Finding { severity, what }),
-        );
+/// What is wrong with the image, after the repair if one was asked for.
+fn inspect(args: &Check, repaired: &mut Vec<String>) -> Result<Inspected> {
+    let path = &args.disk.disk;
+    if !args.repair {
+        return Ok(check::check(path)?);
     }
-    Ok(opened.slack)
+    let options = RepairOptions {
+        accept_loss: args.accept_loss,
+    };
+    let done = check::repair(path, options)?;
+    repaired.extend(done.repaired.into_iter().map(name));
+    Ok(done.after)
+}
+
+/// A class as JSON calls it.
+fn name(damage: Damage) -> String {
+    let name = serde_json::to_value(damage).ok();
+    name.and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// Writes both copies of a LUKS2 header anew if one is damaged; whether one was.
+fn mend_header(found: &Found) -> Result<bool> {
+    let Some(path) = &found.header else {
+        return Ok(false);
+    };
+    // One that cannot be read at all is told of below.
+    match KeyFile::open(path) {
+        Ok(file) if file.header().health() != Health::Good => {
+            KeyFile::edit(path, |_| Ok(()))?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
 }
 
 fn check_header(found: &Found, findings: &mut Vec<Finding>) -> Result<()> {
     let named = found.probe.footer.as_ref().and_then(|footer| footer.luks);
     let mut damage = |what: String| {
-        findings.push(Finding {
-            severity: Severity::Damage,
-            what,
-        })
+        let remedy = "name the right header with --header, or bring back the one that was made with the disk";
+        findings.push(Finding::other(Severity::Damage, what, remedy))
     };
     let Some(path) = &found.header else {
         if let Some(uuid) = named {
@@ -209,43 +301,9 @@ fn check_header(found: &Found, findings: &mut Vec<Finding>) -> Result<()> {
         damage(format!("{name}: no key slot opens the disk"));
     }
     if header.health() != Health::Good {
-        let what = format!(
-            "{name}: {}; the next change of a key mends it",
-            health(header)
-        );
-        findings.push(Finding {
-            severity: Severity::Mends,
-            what,
-        });
+        let what = format!("{name}: {}", health(header));
+        let remedy = "can be repaired (--repair); the next change of a key does so too";
+        findings.push(Finding::other(Severity::Mends, what, remedy));
     }
     Ok(())
-}
-
-/// A store that is read but whose writes go nowhere.
-struct Rehearsal(Arc<dyn Store>);
-
-impl Store for Rehearsal {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> vdisk::Result<()> {
-        self.0.read_at(offset, buf)
-    }
-
-    fn write_at(&self, _: u64, _: &[u8]) -> vdisk::Result<()> {
-        Ok(())
-    }
-
-    fn len(&self) -> vdisk::Result<u64> {
-        self.0.len()
-    }
-
-    fn set_len(&self, _: u64) -> vdisk::Result<()> {
-        Ok(())
-    }
-
-    fn punch(&self, _: u64, _: u64) -> vdisk::Result<()> {
-        Ok(())
-    }
-
-    fn sync(&self) -> vdisk::Result<()> {
-        Ok(())
-    }
 }

@@ -9,6 +9,7 @@ pub mod encrypt;
 pub mod info;
 pub mod key;
 pub mod mount;
+pub mod overlay;
 pub mod serve;
 pub mod speed;
 pub mod unmount;

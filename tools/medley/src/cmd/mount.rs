@@ -20,7 +20,7 @@ use crate::{background, signals, size};
 /// Options of `mount`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Read-only unless --revertible or --keep is given. The directory then holds disk.raw (the
+Read-only unless --revertible, --overlay or --keep is given. The directory then holds disk.raw (the
 decrypted disk), disk.vhd (the same as a fixed VHD) and status.json. End it with
 `medley disk unmount DIR`. Filters may be given more than once; a request walks them from the
 first to the last, then comes to the disk. docs/serve/ has a page on each.
@@ -31,6 +31,8 @@ EXAMPLES
   medley disk unmount /mnt/office
   Let tools write and forget it all afterwards:
     medley disk mount office.vhd /mnt/office --revertible
+  Go on with them another time:
+    medley disk mount office.vhd /mnt/office --overlay office.overlay --quota 2G
   See how a program takes a disk that is full:
     medley disk mount office.vhd /mnt/office --revertible --fault write:after=1000,error=nospace")]
 pub struct Mount {
@@ -85,6 +87,7 @@ impl Report for Mounted {
 /// Runs it.
 pub fn run(args: Mount, ui: Ui, detached: bool) -> Result<()> {
     let found = args.disk.find()?;
+    args.mode.mode()?;
     args.filters.check(!args.foreground)?;
     if !args.foreground && !detached {
         let secrets = args.disk.secrets(&found)?;
@@ -99,8 +102,9 @@ pub fn run(args: Mount, ui: Ui, detached: bool) -> Result<()> {
     let keys = args.disk.unlock(ui, &found)?;
     let watch = signals::Watch::start()?;
     let lock = lock(&args.dir)?;
-    let mode = args.mode.mode();
+    let mode = args.mode.mode()?;
     let opened = args.disk.open(ui, mode.clone(), &keys)?;
+    args.mode.session.limit(&opened);
     let mut options = FuseOptions::new(footer(&opened));
     options.read_only = mode == Mode::ReadOnly;
     let filters = args.filters.start(&args.disk.disk)?;

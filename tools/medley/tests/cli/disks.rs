@@ -212,6 +212,16 @@ fn damage_is_found_and_graded() {
         (&"mends".into(), &"mends".into())
     );
     assert!(folder.read("copy.vhd") == bytes, "check changed the file");
+    let ran = folder.run("disk check copy.vhd --repair --json");
+    let repaired: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (ran.code, &repaired["verdict"]),
+        (10, &"repaired".into()),
+        "{ran:?}"
+    );
+    assert_eq!(repaired["repaired"][0], "copy-damaged");
+    assert!(folder.read("copy.vhd") == good, "the copy is what it was");
+    folder.ok("disk check copy.vhd --repair");
 
     // Two blocks at one place do not.
     let mut bytes = good.clone();
@@ -221,6 +231,11 @@ fn damage_is_found_and_graded() {
     assert_eq!(ran.code, 5, "{ran:?}");
     let checked: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(checked["findings"][0]["severity"], "damage");
+    let ran = folder.run("disk check overlap.vhd --repair");
+    assert!(
+        ran.code == 5 && ran.out.contains("cannot be repaired"),
+        "{ran:?}"
+    );
     assert!(folder.read("overlap.vhd") == bytes);
 
     // Cut off in the middle of a block: readable in part, damaged for sure.
@@ -235,6 +250,23 @@ fn damage_is_found_and_graded() {
         ran.code == 5 && ran.err.contains("cut.vhd") && !folder.has("x.vhd"),
         "{ran:?}"
     );
+    // What is gone is given up only when that is said.
+    let cut = folder.read("cut.vhd");
+    assert_eq!(folder.run("disk check cut.vhd --accept-loss").code, 2);
+    let ran = folder.run("disk check cut.vhd --repair");
+    assert!(
+        ran.code == 5 && ran.out.contains("--accept-loss"),
+        "{ran:?}"
+    );
+    folder.write("cut2.vhd", &cut);
+    assert_eq!(
+        folder
+            .run("disk check cut2.vhd --repair --accept-loss")
+            .code,
+        10
+    );
+    folder.ok("disk check cut2.vhd");
+    folder.ok("disk convert cut2.vhd y.raw --format raw");
     // Without its table there is nothing to read.
     folder.write("stump.vhd", &good[..1536]);
     folder.fails(5, "disk check stump.vhd");
@@ -259,6 +291,9 @@ fn a_damaged_header_copy_is_reported_and_still_opens() {
             .contains("the first copy is damaged")
     );
     folder.ok("disk decrypt a.vhd b.raw --passphrase-file pw");
+    let ran = folder.run("disk check a.vhd --repair --json");
+    assert!(ran.code == 10 && ran.out.contains("header-copy"), "{ran:?}");
+    assert_eq!(folder.json("disk check a.vhd")["verdict"], "sound");
     header.fill(7);
     folder.write("a.vhd.luks", &header);
     assert_eq!(folder.run("disk check a.vhd").code, 5);

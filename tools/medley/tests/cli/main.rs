@@ -8,5 +8,6 @@ mod filters;
 mod guests;
 mod interrupts;
 mod keys;
+mod overlays;
 mod services;
 mod words;

@@ -71,6 +71,40 @@ fn a_server_in_the_background() {
 }
 
 #[test]
+fn a_virtual_machine_is_served_out_of_its_memory() {
+    let folder = Folder::new();
+    folder.encrypted("a.vhd");
+    for mode in ["", "--revertible"] {
+        let (mut server, line) = start(
+            &folder,
+            &format!(
+                "disk serve a.vhd --vhost-user sock {mode} --stats=s.json --passphrase-file pw"
+            ),
+        );
+        assert!(line.contains("/sock (vhost-user-blk) --stats"), "{line}");
+        let time = std::time::Duration::from_millis(50);
+        let load = vdisk_vhost_client::Load::small(time);
+        let pattern = vdisk_vhost_client::Pattern::RandomRead;
+        let figures = vdisk_vhost_client::bench(folder.path("sock"), pattern, &load).unwrap();
+        assert!(figures.requests > 0);
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.code(), 0);
+        let stats: Value = serde_json::from_slice(&folder.read("s.json")).unwrap();
+        assert!(
+            stats["read"]["requests"].as_u64().unwrap() >= figures.requests,
+            "{stats}"
+        );
+        std::fs::remove_file(folder.path("s.json")).unwrap();
+        assert!(!folder.has("sock") && folder.is_tidy());
+    }
+    assert_eq!(folder.run("disk serve a.vhd").code, 2);
+    assert_eq!(
+        folder.run("disk serve a.vhd --nbd a --vhost-user b").code,
+        2
+    );
+}
+
+#[test]
 fn a_mount_shows_the_disk_until_it_is_unmounted() {
     let folder = Folder::new();
     folder.encrypted("a.vhd");

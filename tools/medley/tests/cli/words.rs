@@ -2,7 +2,7 @@
 
 use crate::common::*;
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 24] = [
     "disk",
     "disk create",
     "disk info",
@@ -20,6 +20,11 @@ const COMMANDS: [&str; 19] = [
     "disk key change",
     "disk key list",
     "disk key export-luks1",
+    "disk overlay",
+    "disk overlay info",
+    "disk overlay check",
+    "disk overlay commit",
+    "disk overlay revert",
     "boot",
     "completions",
 ];
@@ -45,7 +50,7 @@ fn exit_codes_are_listed() {
     let folder = Folder::new();
     for text in [folder.ok("help exit-codes"), folder.ok("exit-codes")] {
         for code in [
-            "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "129", "130", "143",
+            "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "129", "130", "143",
         ] {
             assert!(
                 text.lines()
