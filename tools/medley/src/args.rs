@@ -262,8 +262,9 @@ impl ModeArgs {
                 session,
                 ..
             } if *revertible || session.overlay.is_some() => Ok(session.mode()),
-            Self { session, .. } if session.quota.is_some() => {
-                Err(Failure::usage("--quota: nothing is written")
+            // clap does not ask for an option that could not stand beside those that are there.
+            Self { session, .. } if session.quota.is_some() || session.force_base => {
+                Err(Failure::usage("--quota, --force-base: nothing is written")
                     .remedy("add --revertible or --overlay FILE"))
             }
             _ => Ok(Mode::ReadOnly),
@@ -293,7 +294,7 @@ pub struct SessionArgs {
     #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "keep")]
     quota: Option<u64>,
     /// Take the disk though it was written since the overlay was made
-    #[arg(long, requires = "overlay")]
+    #[arg(long, requires = "overlay", conflicts_with_all = ["keep", "revertible"])]
     force_base: bool,
     /// Folder for what a revertible session writes [default: the folder for temporary files]
     #[arg(long, value_name = "DIR", conflicts_with_all = ["keep", "overlay"])]

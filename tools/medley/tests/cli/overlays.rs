@@ -126,6 +126,8 @@ fn what_is_no_overlay_or_is_in_use_is_left_alone() {
         "--quota 1M",
         "--quota 1M --keep",
         "--force-base --revertible",
+        "--force-base",
+        "--force-base --read-only",
     ] {
         let ran = folder.run(&format!(
             "disk serve a.vhd --nbd s {args} --passphrase-file pw"
