@@ -54,9 +54,26 @@ pub enum DiskEndpoint {
         /// Whole seconds; zero fails at once.
         reconnect: Duration,
     },
+    /// A vhost-user-blk device behind a Unix socket: its server works in the guest's memory, which
+    /// is therefore shared with it. The guest's requests wait for as long as the server is away.
+    VhostUserBlk {
+        /// The server's socket; it must be listening when the machine is created, and serve no
+        /// other machine.
+        socket: PathBuf,
+        /// Queues for the guest to use, at least 1: as many as it has processors is best.
+        queues: u16,
+    },
 }
 
 impl DiskEndpoint {
+    /// A vhost-user-blk device.
+    pub fn vhost_user_blk(socket: impl Into<PathBuf>, queues: u16) -> DiskEndpoint {
+        DiskEndpoint::VhostUserBlk {
+            socket: socket.into(),
+            queues,
+        }
+    }
+
     /// An NBD export that may be gone for up to 20 seconds before the guest is halted.
     pub fn nbd_unix(socket: impl Into<PathBuf>, export: impl Into<String>) -> DiskEndpoint {
         DiskEndpoint::NbdUnix {
@@ -231,9 +248,18 @@ impl MachineSpec {
                 format!("{} is not a directory", self.run_dir.display()),
             );
         }
-        let DiskEndpoint::NbdUnix { socket, export, .. } = &self.disk;
-        socket_path("disk.socket", socket)?;
-        text("disk.export", export, 4096)?;
+        match &self.disk {
+            DiskEndpoint::NbdUnix { socket, export, .. } => {
+                socket_path("disk.socket", socket)?;
+                text("disk.export", export, 4096)?;
+            }
+            DiskEndpoint::VhostUserBlk { socket, queues } => {
+                socket_path("disk.socket", socket)?;
+                if !(1..=256).contains(queues) {
+                    return bad("disk.queues", format!("{queues} is not within 1 to 256"));
+                }
+            }
+        }
         if let Boot::Kernel {
             kernel,
             initrd,
@@ -395,6 +421,9 @@ mod tests {
         let long = format!("/{}", "x".repeat(107));
         assert!(complaint(|s| s.disk = DiskEndpoint::nbd_unix(long, "")).contains("107"));
         assert!(complaint(|s| s.disk = DiskEndpoint::nbd_unix("/d", "\0")).contains("disk.export"));
+        let vhost = |socket: &str, queues| DiskEndpoint::vhost_user_blk(socket, queues);
+        assert!(complaint(|s| s.disk = vhost("/d", 0)).contains("disk.queues"));
+        assert!(complaint(|s| s.disk = vhost("d", 1)).contains("disk.socket"));
         assert!(
             complaint(|s| {
                 s.boot = Boot::Kernel {

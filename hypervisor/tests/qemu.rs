@@ -251,6 +251,26 @@ fn a_disk_server_that_returns_in_time_goes_unnoticed() {
 }
 
 #[test]
+fn a_machine_boots_from_a_vhost_user_disk() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    let socket = bench.path("vhost.sock");
+    let spec = MachineSpec {
+        disk: DiskEndpoint::vhost_user_blk(&socket, 2),
+        ..bench.spec()
+    };
+    let error = bench.qemu.create(&spec).err().unwrap();
+    assert!(error.to_string().contains("vhost.sock"), "{error}");
+    bench.start_vhost_server();
+    let (machine, mut line) = bench.boot(&spec);
+    line.send("r");
+    line.expect("R");
+    let exit = machine.stop(LONG).unwrap();
+    assert_eq!(exit.reason, StopReason::Asked, "{exit}");
+}
+
+#[test]
 fn stopping_with_a_dead_disk_server_does_not_hang() {
     let Some(mut bench) = Bench::new() else {
         return;

@@ -33,7 +33,7 @@ pub(super) fn arguments(
     args.option("-mon", "chardev=monitor,mode=control");
 
     args.boot(&spec.boot);
-    args.disk(&spec.disk, spec.boot == Boot::Disk);
+    args.disk(spec);
     args.serial(&spec.serial);
     args.channels(spec);
     match spec.network {
@@ -120,36 +120,57 @@ impl Arguments {
         }
     }
 
-    fn disk(&mut self, disk: &DiskEndpoint, boots: bool) {
-        let DiskEndpoint::NbdUnix {
-            socket,
-            export,
-            reconnect,
-        } = disk;
-        let mut node = json!({
-            "driver": "nbd",
-            "node-name": "disk0",
-            "server": {"type": "unix", "path": utf8(socket)},
-            "reconnect-delay": reconnect.as_secs().min(u32::MAX.into()),
-            "discard": "unmap",
-            "detect-zeroes": "off",
-            "cache": {"direct": false, "no-flush": false},
-        });
-        if !export.is_empty() {
-            node["export"] = export.as_str().into();
-        }
-        self.json("-blockdev", node);
-        let mut device = json!({
-            "driver": "virtio-blk-pci",
-            "id": "disk0-dev",
-            "drive": "disk0",
-            "write-cache": "on",
-            // A guest that sees a failed write remounts read-only or worse. Halted, it can go on
-            // as if nothing had been once the disk is back.
-            "rerror": "stop",
-            "werror": "stop",
-        });
-        if boots {
+    fn disk(&mut self, spec: &MachineSpec) {
+        let mut device = match &spec.disk {
+            DiskEndpoint::NbdUnix {
+                socket,
+                export,
+                reconnect,
+            } => {
+                let mut node = json!({
+                    "driver": "nbd",
+                    "node-name": "disk0",
+                    "server": {"type": "unix", "path": utf8(socket)},
+                    "reconnect-delay": reconnect.as_secs().min(u32::MAX.into()),
+                    "discard": "unmap",
+                    "detect-zeroes": "off",
+                    "cache": {"direct": false, "no-flush": false},
+                });
+                if !export.is_empty() {
+                    node["export"] = export.as_str().into();
+                }
+                self.json("-blockdev", node);
+                json!({
+                    "driver": "virtio-blk-pci",
+                    "drive": "disk0",
+                    "write-cache": "on",
+                    // A guest that sees a failed write remounts read-only or worse. Halted, it can go
+                    // on as if nothing had been once the disk is back.
+                    "rerror": "stop",
+                    "werror": "stop",
+                })
+            }
+            DiskEndpoint::VhostUserBlk { socket, queues } => {
+                let bytes = u64::from(spec.memory_mib) << 20;
+                let backend = "memory-backend-memfd";
+                let memory =
+                    json!({"qom-type": backend, "id": "ram", "size": bytes, "share": true});
+                self.json("-object", memory);
+                self.option("-machine", "memory-backend=ram");
+                let path = escaped(socket);
+                self.option(
+                    "-chardev",
+                    format!("socket,id=disk0,path={path},reconnect-ms=500"),
+                );
+                json!({
+                    "driver": "vhost-user-blk-pci",
+                    "chardev": "disk0",
+                    "num-queues": queues,
+                })
+            }
+        };
+        device["id"] = "disk0-dev".into();
+        if spec.boot == Boot::Disk {
             device["bootindex"] = 0.into();
         }
         self.device(device);
@@ -285,6 +306,34 @@ mod tests {
         let node: Value = serde_json::from_str(after(&args, "-blockdev")[0]).unwrap();
         assert!(node.get("export").is_none());
         assert_eq!(node["reconnect-delay"], u32::MAX);
+    }
+
+    #[test]
+    fn a_vhost_user_disk_shares_the_memory() {
+        let disk = DiskEndpoint::vhost_user_blk("/run/d,1", 3);
+        let args = args(&MachineSpec { disk, ..spec() });
+        assert!(after(&args, "-blockdev").is_empty());
+        assert!(after(&args, "-machine").contains(&"memory-backend=ram"));
+        let memory = after(&args, "-object")
+            .into_iter()
+            .map(|text| serde_json::from_str::<Value>(text).unwrap())
+            .find(|object| object["id"] == "ram")
+            .unwrap();
+        assert_eq!(
+            (memory["size"].as_u64(), memory["share"].as_bool()),
+            (Some(512 << 20), Some(true))
+        );
+        assert!(
+            after(&args, "-chardev").contains(&"socket,id=disk0,path=/run/d,,1,reconnect-ms=500")
+        );
+        let disk = devices(&args)
+            .into_iter()
+            .find(|d| d["chardev"] == "disk0")
+            .unwrap();
+        assert_eq!(
+            (disk["num-queues"].as_i64(), disk["bootindex"].as_i64()),
+            (Some(3), Some(0))
+        );
     }
 
     #[test]

@@ -12,11 +12,18 @@ mod qmp;
 pub use discover::Version;
 
 use crate::{
-    Acceleration, Accelerator, AcceleratorChoice, Error, ErrorKind, Hypervisor, Machine,
-    MachineSpec, Result,
+    Acceleration, Accelerator, AcceleratorChoice, DiskEndpoint, Error, ErrorKind, Hypervisor,
+    Machine, MachineSpec, Result,
 };
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+
+/// The first QEMU whose chardevs take `reconnect-ms`.
+const RECONNECTS: Version = Version {
+    major: 9,
+    minor: 2,
+    micro: 0,
+};
 
 /// A QEMU on this host, version 8.2 or newer.
 #[derive(Debug)]
@@ -73,6 +80,26 @@ impl Qemu {
     pub fn version(&self) -> Version {
         self.version
     }
+
+    /// What QEMU itself would only say by waiting for ever.
+    fn check_disk(&self, spec: &MachineSpec) -> Result<()> {
+        let DiskEndpoint::VhostUserBlk { socket, .. } = &spec.disk else {
+            return Ok(());
+        };
+        if self.version < RECONNECTS {
+            let detail = format!("QEMU {} does not reconnect to it", self.version);
+            return Err(
+                Error::new(ErrorKind::Unsupported, "use a vhost-user disk", detail)
+                    .remedy("install QEMU 9.2 or newer, or use NBD"),
+            );
+        }
+        let connected = std::os::unix::net::UnixStream::connect(socket);
+        connected.map(drop).map_err(|error| {
+            let operation = format!("reach the disk's server at {}", socket.display());
+            Error::new(ErrorKind::Launch, operation, error.to_string())
+                .remedy("start the server first")
+        })
+    }
 }
 
 impl Hypervisor for Qemu {
@@ -103,6 +130,7 @@ impl Hypervisor for Qemu {
 
     fn create(&self, spec: &MachineSpec) -> Result<Box<dyn Machine>> {
         spec.validate()?;
+        self.check_disk(spec)?;
         let acceleration = self.acceleration(spec.accelerator)?;
         Ok(Box::new(machine::QemuMachine::create(
             &self.program,

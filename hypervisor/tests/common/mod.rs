@@ -71,6 +71,36 @@ impl Bench {
         }
     }
 
+    /// Serves the disk as vhost-user-blk instead.
+    pub fn start_vhost_server(&mut self) {
+        let socket = self.path("vhost.sock");
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let server = Command::new("qemu-storage-daemon")
+            .arg("--blockdev")
+            .arg(format!(
+                "driver=file,node-name=disk,filename={}",
+                text(&self.path("disk.raw"))
+            ))
+            .arg("--export")
+            .arg(format!(
+                "type=vhost-user-blk,id=export,node-name=disk,writable=on,num-queues=4,\
+                 addr.type=unix,addr.path={}",
+                text(&socket)
+            ))
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("these tests need qemu-storage-daemon, from the package qemu-system-common");
+        self.server = Some(Killed(server));
+        let deadline = Instant::now() + LONG;
+        while !socket.exists() {
+            assert!(
+                Instant::now() < deadline,
+                "qemu-storage-daemon does not listen"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub fn server_id(&self) -> u32 {
         self.server.as_ref().unwrap().0.id()
     }
