@@ -1,5 +1,7 @@
 //! Real guests on encrypted disks, from power-on to power-off and through every way to die in between.
 
+mod suspend;
+
 use std::path::Path;
 use std::time::Duration;
 

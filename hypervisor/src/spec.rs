@@ -56,6 +56,9 @@ pub enum DiskEndpoint {
     },
     /// A vhost-user-blk device behind a Unix socket: its server works in the guest's memory, which
     /// is therefore shared with it. The guest's requests wait for as long as the server is away.
+    ///
+    /// Under TCG use [`Boot::Kernel`]: QEMU's translator does not see that another process writes
+    /// over code that it has translated, which boot loaders do when they load each other.
     VhostUserBlk {
         /// The server's socket; it must be listening when the machine is created, and serve no
         /// other machine.

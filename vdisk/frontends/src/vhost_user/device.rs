@@ -5,10 +5,11 @@ use vdisk::{Disk, SECTOR};
 use super::server::VhostUserOptions;
 use crate::stats::Stats;
 
-/// Bytes of one request, at most.
-pub const MAX_DATA: u64 = 32 << 20;
-/// Bytes of one segment that we ask drivers to respect; larger ones are served nevertheless.
-const SIZE_MAX: u32 = 256 << 10;
+/// Bytes of one request, at most. Drivers do not ask for that much.
+pub const MAX_DATA: u64 = 64 << 20;
+/// Heads, and sectors in a track, of the disk that old software sees.
+const HEADS: u32 = 16;
+const TRACK: u32 = 63;
 /// Segments of a request: a queue of 128 entries less header and status.
 const SEG_MAX: u32 = 126;
 /// Ranges in one discard or write of zeros.
@@ -21,8 +22,8 @@ const CONFIG_LEN: usize = 60;
 
 /// Feature bits, named as in the virtio specification.
 pub mod feature {
-    pub const SIZE_MAX: u64 = 1 << 1;
     pub const SEG_MAX: u64 = 1 << 2;
+    pub const GEOMETRY: u64 = 1 << 4;
     pub const RO: u64 = 1 << 5;
     pub const BLK_SIZE: u64 = 1 << 6;
     pub const FLUSH: u64 = 1 << 9;
@@ -68,8 +69,9 @@ impl Device {
         } else {
             feature::DISCARD | feature::WRITE_ZEROES
         };
-        feature::SIZE_MAX
-            | feature::SEG_MAX
+        // No SIZE_MAX: segments may have any size.
+        feature::SEG_MAX
+            | feature::GEOMETRY
             | feature::BLK_SIZE
             | feature::FLUSH
             | feature::TOPOLOGY
@@ -89,8 +91,11 @@ impl Device {
         let mut space = [0; CONFIG_LEN];
         let mut put = |at: usize, bytes: &[u8]| space[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &sectors.to_le_bytes());
-        put(8, &SIZE_MAX.to_le_bytes());
         put(12, &SEG_MAX.to_le_bytes());
+        // What a BIOS tells old boot loaders.
+        let cylinders = (sectors / u64::from(HEADS * TRACK)).clamp(2, 16383) as u16;
+        put(16, &cylinders.to_le_bytes());
+        put(18, &[HEADS as u8, TRACK as u8]);
         put(20, &(SECTOR as u32).to_le_bytes());
         // Physical blocks of 4 KiB: what the page cache and most overlays work with.
         put(24, &[3, 0]);

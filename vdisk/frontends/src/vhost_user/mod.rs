@@ -13,6 +13,12 @@
 //! them, encrypting from the guest's pages into a buffer of its own. Each block of the cipher is loaded once, so
 //! what reaches the disk is the encryption of bytes that were there, even if the guest changes them
 //! meanwhile: which of them, old or new, is then as undefined as with any disk.
+//!
+//! # With QEMU
+//! `-object memory-backend-memfd,id=ram,size=512M,share=on -machine memory-backend=ram -chardev
+//! socket,id=disk,path=SOCKET,reconnect-ms=500 -device vhost-user-blk-pci,chardev=disk,num-queues=2`. A
+//! machine that is translated (TCG) instead of run by KVM starts from a kernel given to QEMU, not from a
+//! boot sector: the translator does not see that we write over code that it has translated.
 
 mod chain;
 mod device;
