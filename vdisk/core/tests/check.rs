@@ -17,6 +17,7 @@ use vdisk::vhd::check::{
 };
 use vdisk::vhd::{self, Kind, NewParent};
 use vdisk::{Disk, SECTOR};
+use vdisk_proving::{Cuts, Medium, Random, Recorder};
 
 /// Three whole blocks and a part of a fourth.
 const SIZE: u64 = (6 << 20) + (256 << 10);
@@ -376,6 +377,39 @@ fn every_injected_class_is_found_alone_and_mended_where_that_is_safe() {
 }
 
 #[test]
+fn no_power_cut_harms_a_repair() {
+    let (mut states, whole) = (0, dynamic());
+    for (class, how, inject, _) in INJECTIONS.iter().filter(|(.., repairable)| *repairable) {
+        let mut bytes = whole.clone();
+        inject(&mut bytes);
+        let store = Recorder::new(Medium::new(&bytes));
+        repair_store(&store, RepairOptions::default()).unwrap();
+        let cuts = Cuts {
+            initial: Medium::new(&bytes),
+            events: &store.events(),
+        };
+        states += cuts.each(
+            &mut Random::new(5),
+            |_| false,
+            |cut| {
+                let context = format!("{class:?}, {how}: {cut}");
+                let left = cut.medium.to_bytes();
+                no_worse(&bytes, &left, &context);
+                let store = MemoryStore::new(left);
+                let done = repair_store(&store, RepairOptions::default()).unwrap();
+                assert!(
+                    done.after.is_sound(),
+                    "{context}: {:?}",
+                    done.after.findings
+                );
+                no_worse(&bytes, &store.contents(), &context);
+            },
+        );
+    }
+    assert!(states > 30, "only {states} states");
+}
+
+#[test]
 fn lost_blocks_are_given_up_only_when_that_is_accepted() {
     let whole = dynamic();
     let mut bytes = whole.clone();
@@ -389,8 +423,6 @@ fn lost_blocks_are_given_up_only_when_that_is_accepted() {
     let report = check_store(&store).unwrap();
     assert!(report.findings.iter().any(|f| f.repair == Repair::Loses));
     let options = RepairOptions { accept_loss: true };
-    // What is lost first makes room for what can be saved then.
-    let _ = repair_store(&store, options).unwrap();
     let done = repair_store(&store, options).unwrap();
     assert!(done.after.is_sound(), "{:?}", done.after.findings);
     no_worse(&bytes, &store.contents(), "accepted loss");

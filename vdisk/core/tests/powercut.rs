@@ -24,14 +24,18 @@ fn cipher() -> Xts {
 }
 
 /// An image with blocks of 32 KiB, as our own writer makes them but for the size.
-fn small_blocks() -> Medium {
+fn small_blocks(child: bool) -> Medium {
     let store = Recorder::default();
-    let footer = vhd::create(&store, Kind::Dynamic, SECTORS * SECTOR, None).unwrap();
+    let mut footer = vhd::create(&store, Kind::Dynamic, SECTORS * SECTOR, None).unwrap();
+    if child {
+        footer.disk_type = vhd::DiskType::Differencing;
+    }
     let header = vhd::DynamicHeader {
         table_offset: 1536,
         entries: 3,
         block_size: (BLOCK * SECTOR) as u32,
     };
+    store.write_at(0, &footer.to_bytes()).unwrap();
     store.write_at(512, &header.to_bytes()).unwrap();
     store.write_at(1536, &[0xff; 512]).unwrap();
     store.write_at(2048, &footer.to_bytes()).unwrap();
@@ -207,11 +211,11 @@ fn cut(
 }
 
 /// Lives of three generations each, the later ones on what a cut left of the one before.
-fn cut_lives(seeds: std::ops::Range<u64>, flaw: Flaw) -> u64 {
+fn cut_lives(seeds: std::ops::Range<u64>, flaw: Flaw, child: bool) -> u64 {
     let mut states = 0;
     for seed in seeds {
         let mut random = Random::new(seed);
-        let (mut medium, mut versions) = (small_blocks(), vec![0; SECTORS as usize]);
+        let (mut medium, mut versions) = (small_blocks(child), vec![0; SECTORS as usize]);
         for generation in 0..3 {
             let count;
             (count, medium, versions) =
@@ -227,7 +231,7 @@ fn no_power_cut_loses_or_mixes_up_a_flushed_sector() {
     // Half of the lives on each of two threads.
     let states: u64 = std::thread::scope(|scope| {
         let halves = [0..6, 100..106];
-        let threads = halves.map(|seeds| scope.spawn(|| cut_lives(seeds, Flaw::None)));
+        let threads = halves.map(|seeds| scope.spawn(|| cut_lives(seeds, Flaw::None, false)));
         threads.into_iter().map(|t| t.join().unwrap()).sum()
     });
     println!("{states} states after power cuts, none violating");
@@ -237,9 +241,18 @@ fn no_power_cut_loses_or_mixes_up_a_flushed_sector() {
     );
 }
 
+/// Alone, a child reads as if its parent were all zeros, and has to write the zeros that a disk without a
+/// parent only notes.
+#[test]
+fn no_power_cut_harms_a_child() {
+    let states = cut_lives(200..202, Flaw::None, true);
+    println!("{states} states after power cuts, none violating");
+    assert!(states >= 10_000, "only {states} states");
+}
+
 /// The test must be able to fail.
 fn assert_caught(flaw: Flaw) {
-    let caught = std::panic::catch_unwind(|| cut_lives(0..10, flaw)).unwrap_err();
+    let caught = std::panic::catch_unwind(|| cut_lives(0..10, flaw, false)).unwrap_err();
     let why = caught.downcast_ref::<String>().unwrap();
     assert!(why.contains("cut after event"), "{why}");
 }

@@ -412,6 +412,23 @@ fn a_commit_empties_the_child_into_its_parent() {
         let model = chain(&folder, &keys);
         let all: Vec<_> = keys.iter().collect();
         let top = folder.path("top.vhd");
+        // Interrupted half-way, it reads as before, and can be taken up again.
+        let calls = std::sync::atomic::AtomicU64::new(0);
+        let stop = |_| match calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0..3 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        };
+        with(&keys, &top, |key, parents| {
+            let commit = Commit {
+                path: &top,
+                key,
+                parents,
+            };
+            commit.run(&stop).unwrap_err();
+        });
+        let disk = open(&top, Mode::ReadOnly, &all);
+        assert_eq!(first_difference(&contents(&disk), &model), None);
+        drop(disk);
         let done = with(&keys, &top, |key, parents| {
             Commit {
                 path: &top,

@@ -31,15 +31,17 @@ pub(super) struct Region {
 pub(super) enum FlawKind {
     InMetadata,
     PastEnd,
-    Overlaps,
+    /// It lies over this block.
+    Overlaps(usize),
 }
 
-/// A block that is not where it may be.
-#[derive(Debug, Clone)]
+/// A block that is not where it may be. A hostile table has a million of them, so they are small.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Flaw {
     pub kind: FlawKind,
     pub block: usize,
-    pub what: String,
+    /// Where it starts, in bytes.
+    pub start: u64,
 }
 
 /// A growing image's metadata, read and each part checked by itself.
@@ -184,23 +186,34 @@ impl Layout {
         let mut last: Option<(u64, usize)> = None;
         for (start, block) in self.slots() {
             let end = start + len;
-            let mut flaw = |kind, what| flaws.push(Flaw { kind, block, what });
-            if meets(start, end) {
-                let what = format!("block {block} starts at {start}, inside the image's metadata");
-                flaw(FlawKind::InMetadata, what);
+            let kind = if meets(start, end) {
+                Some(FlawKind::InMetadata)
             } else if end > self.payload_end {
-                let what = format!(
-                    "block {block} ends at {end}, past the end of the payload ({})",
-                    self.payload_end
-                );
-                flaw(FlawKind::PastEnd, what);
-            } else if let Some((_, other)) = last.filter(|(end, _)| *end > start) {
-                let what = format!("blocks {other} and {block} overlap at {start}");
-                flaw(FlawKind::Overlaps, what);
-            }
+                Some(FlawKind::PastEnd)
+            } else {
+                last.filter(|(end, _)| *end > start)
+                    .map(|(_, other)| FlawKind::Overlaps(other))
+            };
+            flaws.extend(kind.map(|kind| Flaw { kind, block, start }));
             last = Some((end, block));
         }
         flaws
+    }
+
+    /// A flaw in words.
+    pub fn tell(&self, flaw: &Flaw) -> String {
+        let Flaw { kind, block, start } = *flaw;
+        match kind {
+            FlawKind::InMetadata => {
+                format!("block {block} starts at {start}, inside the image's metadata")
+            }
+            FlawKind::PastEnd => format!(
+                "block {block} ends at {}, past the end of the payload ({})",
+                start + self.slot_len(),
+                self.payload_end
+            ),
+            FlawKind::Overlaps(other) => format!("blocks {other} and {block} overlap at {start}"),
+        }
     }
 }
 

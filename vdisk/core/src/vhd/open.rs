@@ -227,7 +227,7 @@ fn open_growing(
 fn judge_blocks(layout: &Layout, read_only: bool, troubles: &mut Vec<String>) -> Result<()> {
     let flaws = layout.flaws();
     for flaw in flaws.iter().take(TOLD) {
-        let error = Error::corrupt(flaw.what.clone())
+        let error = Error::corrupt(layout.tell(flaw))
             .at_offset(layout.header.table_offset + flaw.block as u64 * 4)
             .remedy("open it read-only to save what is readable");
         if !read_only {

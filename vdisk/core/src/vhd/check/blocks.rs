@@ -37,8 +37,7 @@ pub(super) fn check(image: &Image<'_>, layout: &Layout, findings: &mut Vec<Findi
 
 /// Whether a flaw is a block of which the file has only the beginning.
 pub(super) fn is_cut(layout: &Layout, flaw: &Flaw) -> bool {
-    let start = u64::from(layout.table[flaw.block]) * SECTOR;
-    flaw.kind == FlawKind::PastEnd && start < layout.payload_end
+    flaw.kind == FlawKind::PastEnd && flaw.start < layout.payload_end
 }
 
 fn entry_at(layout: &Layout, block: usize) -> u64 {
@@ -54,9 +53,8 @@ fn without_entry(layout: &Layout, block: usize) -> Plan {
 
 fn judge(layout: &Layout, flaw: &Flaw) -> Finding {
     let block_sectors = u64::from(layout.header.block_size) / SECTOR;
-    let start = u64::from(layout.table[flaw.block]) * SECTOR;
     let finding = |damage| {
-        Finding::new(damage, flaw.what.clone())
+        Finding::new(damage, layout.tell(flaw))
             .at(entry_at(layout, flaw.block))
             .block(flaw.block, block_sectors)
     };
@@ -64,15 +62,15 @@ fn judge(layout: &Layout, flaw: &Flaw) -> Finding {
         FlawKind::InMetadata => {
             finding(Damage::BlockInMetadata).refused("where the block really is, is not known")
         }
-        FlawKind::Overlaps => {
+        FlawKind::Overlaps(_) => {
             finding(Damage::BlocksOverlap).refused("whose the sectors are, is not known")
         }
         FlawKind::PastEnd => {
-            let data = start + layout.header.bitmap_len();
+            let data = flaw.start + layout.header.bitmap_len();
             let lost =
                 (data + block_sectors * SECTOR - layout.payload_end.max(data)).div_ceil(SECTOR);
             let finding = finding(Damage::BlockPastEnd).sectors(lost);
-            match start >= layout.payload_end {
+            match flaw.start >= layout.payload_end {
                 true => finding.lost_by(without_entry(layout, flaw.block)),
                 false => finding.refused("the footer at the end must be missing for that"),
             }

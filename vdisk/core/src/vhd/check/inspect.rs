@@ -303,7 +303,7 @@ fn too_small(
         ..image.footer.clone()
     };
     let at = image.free_from();
-    let old = (covered > 0 && image.tail.is_some())
+    let old = (covered > 0)
         .then(|| {
             let (end, header_at) = (image.payload_end(), image.footer.header_offset);
             Layout::with(image.store, &smaller, header_at, header.clone(), link, end).ok()
@@ -352,7 +352,7 @@ fn resealed(image: &Image<'_>, bytes: &[u8; HEADER_LEN], what: String) -> Findin
     let fits = u64::from(layout.header.entries) == layout.table.len() as u64
         && layout.table.iter().any(|entry| *entry != UNUSED)
         && layout.flaws().is_empty();
-    match fits && image.tail.is_some() {
+    match fits {
         true => finding.mended_by(switch_to(
             image.free_from(),
             sealed.to_vec(),
