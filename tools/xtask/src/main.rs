@@ -8,6 +8,7 @@ mod bench;
 mod coverage;
 mod demo;
 mod deny;
+mod fuzz;
 mod guest;
 mod progress;
 mod run;
@@ -29,6 +30,7 @@ Examples:
   cargo xtask test --quick          without guests, in a minute or two
   cargo xtask bench disk            figures with goals, beside peers
   cargo xtask coverage              how many lines of the disk's code its tests run
+  cargo xtask fuzz --seconds 600    ten minutes of bad input for each parser
 
 Exit codes:
   0  done    1  a step failed    2  bad usage    3  packages are missing and may not be installed";
@@ -50,6 +52,7 @@ enum Command {
     Bench(bench::Args),
     Deny(deny::Args),
     Coverage(coverage::Args),
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Deny(args) => deny::run(&args),
         Command::Coverage(args) => coverage::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,12 +11,12 @@ use crate::guest::{self, Kind};
 use crate::progress::{self, seconds};
 use crate::run;
 use crate::setup::{self, Purpose};
-use crate::{deny, workspace};
+use crate::{deny, fuzz, workspace};
 
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask test                                everything
-  cargo xtask test --quick                        everything but the guests
+  cargo xtask test --quick                        everything but the guests and the fuzzers
   cargo xtask test --only guests -- guest_boot    the guest tests with this in their names
 
 Guest tests are those of the package medley-tests whose names start with `guest_`; those that start
@@ -32,7 +32,7 @@ pub struct Args {
     /// Only this step; may be given more than once.
     #[arg(long, value_enum, value_name = "NAME")]
     only: Vec<Step>,
-    /// Leave out the guests.
+    /// Leave out the guests and the fuzzers.
     #[arg(long, conflicts_with = "only")]
     quick: bool,
     /// Arguments for the test runner, such as part of a test's name.
@@ -52,6 +52,8 @@ enum Step {
     Guests,
     /// The examples in the documentation.
     Doc,
+    /// A few seconds of bad input for every parser.
+    Fuzz,
     /// Licences and origins of the dependencies, where cargo-deny is installed.
     Deny,
 }
@@ -74,7 +76,7 @@ const NO_MATCH: Outcome = Outcome::Skipped("no test matches");
 pub fn run(args: &Args) -> Result<()> {
     let wanted = |step: &Step| {
         if args.only.is_empty() {
-            !args.quick || *step != Step::Guests
+            !args.quick || !matches!(step, Step::Guests | Step::Fuzz)
         } else {
             args.only.contains(step)
         }
@@ -132,6 +134,7 @@ impl Step {
             Self::Quick => "quick",
             Self::Guests => "guests",
             Self::Doc => "doc",
+            Self::Fuzz => "fuzz",
             Self::Deny => "deny",
         }
     }
@@ -158,6 +161,7 @@ fn run_step(step: Step, filter: &[String]) -> Result<Outcome> {
         }
         Step::Guests => guests(filter),
         Step::Doc => show(&mut workspace::cargo(["test", "--workspace", "--doc"])?),
+        Step::Fuzz => fuzz::briefly().map(|()| Outcome::Passed),
         Step::Deny if deny::installed()? => show(&mut deny::check()?),
         Step::Deny => Ok(Outcome::Skipped(
             "licences NOT checked; `cargo xtask deny` compiles cargo-deny (minutes) and checks them",

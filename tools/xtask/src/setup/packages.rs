@@ -107,6 +107,7 @@ static PACKAGES: &[Package] = &[
     package("nbdkit", "an NBD peer", PEERS),
     package("libnbd-bin", "nbdinfo and nbdcopy: NBD clients", PEERS),
     package("fio", "loads for mounted disks", PEERS),
+    package("g++", "libFuzzer, which is C++", &[Test]),
     package("python3", "a program that maps a mounted file", &[Test]),
     package("procps", "kill, as a program", &[Test]),
     package("pkg-config", "finds OpenSSL, a peer in the benches", BUILDS),

@@ -235,6 +235,7 @@ impl Base {
 
 /// Writes a new overlay into an empty store.
 pub(super) fn create(store: &dyn Store, base: Base, base_key: Option<&XtsKey>) -> Result<()> {
+    superblock::check_size(base.sectors)?;
     let id = Uuid::new_v4();
     let key = match base_key {
         // As secret as the disk below, under a key of its own.
@@ -415,7 +416,8 @@ pub(super) fn check_store(store: &dyn Store) -> Result<CheckReport> {
         }
     };
     let len = store.len()?;
-    let room = len.saturating_sub(data).div_ceil(CLUSTER);
+    // No more can be named, however long the file is.
+    let room = (len.saturating_sub(data).div_ceil(CLUSTER)).min(u64::from(u32::MAX));
     let mut named = vec![false; room as usize];
     let (mut known, mut used) = (0, 0);
     let disk = sectors.div_ceil(CLUSTER_SECTORS);

@@ -34,6 +34,8 @@ pub(super) const LEN: u64 = 4096;
 const SUM: usize = 32;
 const MAGIC: &[u8; 8] = b"MEDLEYOV";
 const VERSION: u32 = 1;
+/// Sectors of the largest disk, 64 TiB: what is in memory for a disk grows with its size.
+const MAX_SECTORS: u64 = 1 << 37;
 
 /// What a durable overlay was doing when its superblock was last written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +98,15 @@ pub struct Superblock {
     pub(super) key: Option<[u8; WRAPPED_LEN]>,
 }
 
+/// Refuses disks that are too large for an overlay.
+pub(super) fn check_size(sectors: u64) -> Result<()> {
+    if sectors <= MAX_SECTORS {
+        return Ok(());
+    }
+    let what = format!("an overlay for a disk of {sectors} sectors; 64 TiB are the most");
+    Err(Error::new(ErrorKind::Unsupported, what))
+}
+
 impl Superblock {
     /// The newest whole superblock in `store`.
     pub(super) fn read(store: &dyn Store) -> Result<Self> {
@@ -145,7 +156,14 @@ impl Superblock {
         let generation = fields.u64();
         let id = Uuid::from_bytes(fields.array());
         let sectors = fields.u64();
+        check_size(sectors).map_err(|e| e.at_offset(40))?;
         let (clusters, used, quota) = (fields.u64(), fields.u64(), fields.u64());
+        // Words have 32 bits for a cluster's number.
+        if clusters.max(used) > u64::from(u32::MAX) {
+            let what =
+                format!("an overlay that has handed out {clusters} clusters and uses {used}");
+            return Err(Error::corrupt(what).at_offset(48));
+        }
         let base = Base {
             id: Uuid::from_bytes(fields.array()),
             sectors,

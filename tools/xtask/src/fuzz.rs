@@ -1,0 +1,291 @@
+//! `cargo xtask fuzz`: libFuzzer on whatever the disk reads from strangers, with the stable compiler.
+//!
+//! The targets and their corpora are the package vdisk-fuzz. It is built here with coverage counters and
+//! checks, in a build folder of its own, so that nothing else is ever compiled anew because of it. What a
+//! run finds worth keeping stays in that folder and is where the next run goes on.
+
+mod report;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+
+use crate::progress::step;
+use crate::setup::{self, Purpose};
+use crate::{run, workspace};
+use report::{Figures, Row};
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask fuzz                              every target for ten seconds
+  cargo xtask fuzz --seconds 3600               every target for an hour
+  cargo xtask fuzz vhd_open --runs 1000000      one target, a million times
+  cargo xtask fuzz nbd --reproduce FILE         runs one input, such as one that crashed
+
+An input that crashes is kept, and the way to run it again is printed. Fixed bugs become regression
+tests by copying their input to vdisk/fuzz/corpus/TARGET.";
+
+/// Fuzzes the disk's parsers, and its operations beside a model.
+#[derive(Parser)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The targets; all of them if none is named.
+    #[arg(value_name = "TARGET")]
+    targets: Vec<String>,
+    /// How long each target runs.
+    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "runs")]
+    seconds: u64,
+    /// How often each target runs, instead of how long.
+    #[arg(long, value_name = "N")]
+    runs: Option<u64>,
+    /// Also write the results to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only say which targets there are.
+    #[arg(long)]
+    list: bool,
+    /// Run this input once instead, and show what it does.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seconds", "runs", "json", "list"])]
+    reproduce: Option<PathBuf>,
+}
+
+/// Seconds that the tests give each target.
+const IN_TESTS: u64 = 4;
+/// Seconds that one input may take before it counts as a hang, on the busiest of machines.
+const TIMEOUT: u64 = 25;
+/// MiB that a fuzzer may take in all.
+const MEMORY: u64 = 1024;
+
+/// Instructions that count which edges of the code were taken and what was compared with what.
+const INSTRUMENTED: &str = "-Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares \
+    -Ccodegen-units=1 --cfg fuzzing";
+
+pub fn run(args: &Args) -> Result<()> {
+    setup::ensure(Purpose::Test)?;
+    let fuzzer = Fuzzer::build()?;
+    let all = fuzzer.targets()?;
+    if args.list {
+        for target in &all {
+            println!("{:<16} {}", target.name, target.about);
+        }
+        return Ok(());
+    }
+    let chosen = choose(&all, &args.targets)?;
+    if let Some(input) = &args.reproduce {
+        let [target] = chosen[..] else {
+            bail!("name the one target that {} is for", input.display());
+        };
+        return fuzzer.reproduce(target, input);
+    }
+    let length = match args.runs {
+        Some(runs) => Length::Runs(runs),
+        None => Length::Seconds(args.seconds),
+    };
+    let rows = fuzzer.fuzz(&chosen, length)?;
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&rows)?;
+        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    report::show(&rows)
+}
+
+/// A short run of every target, for the tests.
+pub fn briefly() -> Result<()> {
+    let fuzzer = Fuzzer::build()?;
+    let all = fuzzer.targets()?;
+    let rows = fuzzer.fuzz(&choose(&all, &[])?, Length::Seconds(IN_TESTS))?;
+    report::show(&rows)
+}
+
+/// A target as the fuzzer describes it.
+struct Target {
+    name: String,
+    max_len: String,
+    about: String,
+}
+
+fn choose<'a>(all: &'a [Target], names: &[String]) -> Result<Vec<&'a Target>> {
+    if names.is_empty() {
+        return Ok(all.iter().collect());
+    }
+    let find = |name: &String| {
+        let known = || all.iter().map(|t| &*t.name).collect::<Vec<_>>().join(", ");
+        let found = all.iter().find(|target| target.name == *name);
+        found.with_context(|| format!("`{name}` is no target; there are {}", known()))
+    };
+    names.iter().map(find).collect()
+}
+
+#[derive(Clone, Copy)]
+enum Length {
+    Seconds(u64),
+    Runs(u64),
+}
+
+/// The built fuzzer, and the folder it works in.
+struct Fuzzer {
+    program: PathBuf,
+    work: PathBuf,
+    /// Where targets put their own files; a fuzzer ends without tidying up.
+    scratch: tempfile::TempDir,
+}
+
+impl Fuzzer {
+    fn build() -> Result<Self> {
+        let work = workspace::target()?.join("fuzz");
+        let triple = run::capture(&mut run::command("rustc", ["--print", "host-tuple"]))?;
+        let triple = triple.trim();
+        // With a target named, build scripts and macros are left as they are.
+        let mut build = workspace::cargo([
+            "build",
+            "--quiet",
+            "--profile",
+            "fuzz",
+            "--package",
+            "vdisk-fuzz",
+            "--features",
+            "libfuzzer",
+            "--target",
+            triple,
+        ])?;
+        build
+            .env("CARGO_TARGET_DIR", &work)
+            .env("RUSTFLAGS", INSTRUMENTED)
+            .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        step("build the fuzzer (minutes when it is new)", || {
+            run::quiet(&mut build)
+        })
+        .context("cannot build the fuzzer; libFuzzer is C++ and needs g++")?;
+        Ok(Self {
+            program: work.join(triple).join("fuzz/vdisk-fuzz"),
+            work,
+            scratch: tempfile::tempdir().context("cannot make a temporary folder")?,
+        })
+    }
+
+    fn command(&self, target: &str) -> Command {
+        let mut command = run::command(&self.program.to_string_lossy(), [""; 0]);
+        command
+            .env("VDISK_FUZZ_TARGET", target)
+            .env("TMPDIR", self.scratch.path())
+            .arg(format!("-timeout={TIMEOUT}"))
+            .arg(format!("-rss_limit_mb={MEMORY}"));
+        command
+    }
+
+    fn targets(&self) -> Result<Vec<Target>> {
+        let list = run::capture(&mut self.command("list"))?;
+        let target = |line: &str| {
+            let mut fields = line.split('\t').map(str::to_owned);
+            Some(Target {
+                name: fields.next()?,
+                max_len: fields.next()?,
+                about: fields.next()?,
+            })
+        };
+        let targets = list.lines().map(target).collect::<Option<_>>();
+        targets.context("the fuzzer's list of targets makes no sense")
+    }
+
+    fn fuzz(&self, targets: &[&Target], length: Length) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for target in targets {
+            let row = step(&format!("fuzz {}", target.name), || {
+                self.fuzz_one(target, length)
+            })?;
+            if let Some(crash) = &row.crash {
+                eprintln!("{crash}");
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    fn fuzz_one(&self, target: &Target, length: Length) -> Result<Row> {
+        let folder = |kind: &str| {
+            let folder = self.work.join(kind).join(&target.name);
+            fs::create_dir_all(&folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+            anyhow::Ok(folder)
+        };
+        let (grown, crashes) = (folder("corpus")?, folder("crashes")?);
+        let package = workspace::root()?.join("vdisk/fuzz");
+        let mut fuzz = self.command(&target.name);
+        fuzz.arg("-print_final_stats=1")
+            .arg(format!("-max_len={}", target.max_len))
+            .arg(format!("-artifact_prefix={}/", crashes.display()))
+            .arg(match length {
+                Length::Seconds(n) => format!("-max_total_time={n}"),
+                Length::Runs(n) => format!("-runs={n}"),
+            });
+        let words = package.join("dict").join(&target.name);
+        if words.exists() {
+            fuzz.arg(format!("-dict={}", words.display()));
+        }
+        // The first folder is written to.
+        fuzz.arg(grown)
+            .arg(package.join("corpus").join(&target.name));
+        let started = Instant::now();
+        let (ended, said) = match run::both(&mut fuzz) {
+            Ok((_, said)) => (true, said),
+            Err(error) if run::interrupted() => return Err(error),
+            Err(error) => (false, format!("{error:#}")),
+        };
+        let found = Figures::read(&said);
+        let crash = (!ended).then(|| explain(target, &said, found.input.as_deref()));
+        Ok(Row::new(&target.name, &found, started.elapsed(), crash))
+    }
+
+    fn reproduce(&self, target: &Target, input: &Path) -> Result<()> {
+        // Taken from where the person is, not from the workspace's root.
+        let input =
+            fs::canonicalize(input).with_context(|| format!("cannot find {}", input.display()))?;
+        let status = run::attached(self.command(&target.name).arg(&input))?;
+        if !status.success() {
+            bail!("{} fails on {}: {status}", target.name, input.display());
+        }
+        println!("{} takes it", target.name);
+        Ok(())
+    }
+}
+
+/// What to tell of a crash.
+fn explain(target: &Target, said: &str, input: Option<&Path>) -> String {
+    match input {
+        Some(input) => format!(
+            "{said}\n\nRun it again with:\n  cargo xtask fuzz {} --reproduce {}",
+            target.name,
+            input.display()
+        ),
+        None => said.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_chosen_by_name() {
+        let target = |name: &str| Target {
+            name: name.to_owned(),
+            max_len: "9".to_owned(),
+            about: String::new(),
+        };
+        let all = [target("one"), target("two")];
+        assert_eq!(choose(&all, &[]).unwrap().len(), 2);
+        assert_eq!(choose(&all, &["two".to_owned()]).unwrap()[0].name, "two");
+        let Err(error) = choose(&all, &["tow".to_owned()]) else {
+            panic!("`tow` is a target");
+        };
+        assert_eq!(error.to_string(), "`tow` is no target; there are one, two");
+    }
+}
