@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use medley_hypervisor::memory::HostMemory;
-use vdisk::chain::Parents;
+use uuid::Uuid;
 use vdisk::image::{DiskKey, Format, Mode, OpenImage, OpenedImage, Probe, probe};
 use vdisk::keys::{KeyFile, beside};
 use vdisk::luks::Kdf;
@@ -60,6 +60,14 @@ impl Keys {
     /// Whether anything is encrypted.
     pub fn any(&self) -> bool {
         self.own.is_some() || !self.parents.is_empty()
+    }
+
+    /// Finds the key of a parent by its file.
+    pub fn finder(&self) -> impl Fn(&Path, Option<Uuid>) -> vdisk::Result<Option<Arc<DiskKey>>> {
+        move |path, _| {
+            let key = self.parents.iter().find(|(parent, _)| parent == path);
+            Ok(key.map(|(_, key)| key.clone()))
+        }
     }
 }
 
@@ -145,7 +153,27 @@ impl DiskArgs {
 
     /// The keys of the disk and its parents, as far as they are encrypted.
     pub fn unlock(&self, ui: Ui, found: &Found) -> Result<Keys> {
-        let parents = self.parents(found)?;
+        self.unlock_all(ui, found, self.parents(found)?)
+    }
+
+    /// The key of the disk alone.
+    pub fn unlock_own(&self, ui: Ui, found: &Found) -> Result<Keys> {
+        self.unlock_all(ui, found, Vec::new())
+    }
+
+    /// The keys of the disk and of the parents that a rebase onto `parent` opens.
+    pub fn unlock_for_rebase(
+        &self,
+        ui: Ui,
+        found: &Found,
+        parent: &Path,
+        compared: bool,
+    ) -> Result<Keys> {
+        let parents = self.parents.find_for_rebase(&self.disk, parent, compared)?;
+        self.unlock_all(ui, found, parents)
+    }
+
+    fn unlock_all(&self, ui: Ui, found: &Found, parents: Vec<Parent>) -> Result<Keys> {
         let Some(secrets) = self.secrets_for(found, &parents)? else {
             return Ok(Keys::default());
         };
@@ -172,13 +200,8 @@ impl DiskArgs {
             mode,
             key: keys.own.as_ref(),
         };
-        let opened = image.open_above(&Parents {
-            keys: &|path, _| {
-                let key = keys.parents.iter().find(|(parent, _)| parent == path);
-                Ok(key.map(|(_, key)| key.clone()))
-            },
-            force_parent: self.parents.force_parent,
-        })?;
+        let find = keys.finder();
+        let opened = image.open_above(&self.parents.with(&find))?;
         for trouble in &opened.troubles {
             ui.note(format_args!(
                 "medley: warning: {}: {trouble}",

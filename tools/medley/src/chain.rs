@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use vdisk::chain::{Ancestor, ancestors};
+use vdisk::chain::{Ancestor, FindKey, Parents, ancestors};
 use vdisk::image::DiskKey;
 use vdisk::keys::KeyFile;
 use vdisk::store::{FileStore, Store};
@@ -130,23 +130,52 @@ impl Parent {
 impl ParentArgs {
     /// The parents of the VHD `disk`, nearest first. Nothing stays locked: they may be in use.
     pub fn find(&self, disk: &Path) -> Result<Vec<Parent>> {
+        let parents = self.walk(disk)?.1;
+        self.check_names(disk, &parents)?;
+        Ok(parents)
+    }
+
+    /// The parents that a rebase of `disk` onto `new` has to open: the new ones, and the old ones if they
+    /// are to be `compared` with them.
+    pub fn find_for_rebase(&self, disk: &Path, new: &Path, compared: bool) -> Result<Vec<Parent>> {
+        let mut parents = match compared {
+            true => self.walk(disk)?.1,
+            false => Vec::new(),
+        };
+        let (footer, above) = self.walk(new)?;
+        let new = new
+            .canonicalize()
+            .map_err(Failure::io(format!("{}: cannot find", new.display())))?;
+        for parent in std::iter::once(self.parent(new, footer)).chain(above) {
+            if !parents.iter().any(|known| known.path == parent.path) {
+                parents.push(parent);
+            }
+        }
+        self.check_names(disk, &parents)?;
+        Ok(parents)
+    }
+
+    /// The disk's own footer, and its parents.
+    fn walk(&self, disk: &Path) -> Result<(Footer, Vec<Parent>)> {
         let store: Arc<dyn Store> = Arc::new(FileStore::open_unlocked(disk)?);
         let opened = vhd::open(store.clone(), true).map_err(|e| e.at_path(disk))?;
         let found = ancestors(disk, &*store, &opened, self.force_parent)?;
-        let parents: Vec<Parent> = found
-            .into_iter()
-            .map(|Ancestor { path, opened }| {
-                let named = self.parent_header.iter().find(|of| of.is_about(&path));
-                let named = named.map(|of| of.path.as_path());
-                let header = header_of(&path, named, Some(&opened.footer));
-                Parent {
-                    path,
-                    footer: opened.footer,
-                    header,
-                }
-            })
-            .collect();
-        // What is said about nobody is a mistake that would show as a wrong passphrase, or not at all.
+        let parent = |Ancestor { path, opened }| self.parent(path, opened.footer);
+        Ok((opened.footer, found.into_iter().map(parent).collect()))
+    }
+
+    fn parent(&self, path: PathBuf, footer: Footer) -> Parent {
+        let named = self.parent_header.iter().find(|of| of.is_about(&path));
+        let header = header_of(&path, named.map(|of| of.path.as_path()), Some(&footer));
+        Parent {
+            path,
+            footer,
+            header,
+        }
+    }
+
+    /// What is said about nobody is a mistake that would show as a wrong passphrase, or not at all.
+    fn check_names(&self, disk: &Path, parents: &[Parent]) -> Result<()> {
         for of in self
             .parent_header
             .iter()
@@ -165,7 +194,15 @@ impl ParentArgs {
                 }));
             }
         }
-        Ok(parents)
+        Ok(())
+    }
+
+    /// How the parents are opened, with the keys that `find` finds.
+    pub fn with<'a>(&self, find: &'a FindKey<'a>) -> Parents<'a> {
+        Parents {
+            keys: find,
+            force_parent: self.force_parent,
+        }
     }
 
     /// The passphrase that was given for this parent alone.

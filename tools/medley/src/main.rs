@@ -101,6 +101,14 @@ enum Disk {
     Decrypt(cmd::decrypt::Decrypt),
     /// Look for damage, and repair it if asked to
     Check(cmd::check::Check),
+    /// Make a disk larger or smaller
+    Resize(cmd::upkeep::Resize),
+    /// Give back the space that a disk's file does not need
+    Compact(cmd::upkeep::Compact),
+    /// Write a differencing disk's sectors into its parent
+    Commit(cmd::upkeep::Commit),
+    /// Give a differencing disk another parent
+    Rebase(cmd::upkeep::Rebase),
     /// Show a disk as files in a directory (FUSE)
     Mount(cmd::mount::Mount),
     /// End a mount and wait until all is flushed
@@ -193,6 +201,10 @@ fn run_disk(disk: Disk, ui: Ui, detached: bool) -> Result<()> {
         Disk::Encrypt(args) => cmd::encrypt::run(args, ui),
         Disk::Decrypt(args) => cmd::decrypt::run(args, ui),
         Disk::Check(args) => cmd::check::run(args, ui),
+        Disk::Resize(args) => cmd::upkeep::resize(args, ui),
+        Disk::Compact(args) => cmd::upkeep::compact(args, ui),
+        Disk::Commit(args) => cmd::upkeep::commit(args, ui),
+        Disk::Rebase(args) => cmd::upkeep::rebase(args, ui),
         Disk::Mount(args) => cmd::mount::run(args, ui, detached),
         Disk::Unmount(args) => cmd::unmount::run(args, ui),
         Disk::Serve(args) => cmd::serve::run(args, ui, detached),

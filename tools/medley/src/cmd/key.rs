@@ -1,16 +1,15 @@
-//! `medley disk key`: the passphrases that open a disk.
+//! `medley disk key`: the passphrases that open a disk, and the tokens in its header.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use vdisk::keys::{KeyFile, beside};
-use vdisk::luks::{Luks1, SlotId};
-use vdisk::store::{Draft, Store};
+use vdisk::keys::{KeyEdit, KeyFile, TwinReport, TwinState, beside};
+use vdisk::luks::{Kdf, SlotId, TokenId};
 
 use crate::args::{KdfArgs, kdf_words, must_be_new};
 use crate::cmd::info::HeaderInfo;
-use crate::exit::{Failure, Kind, Result};
+use crate::exit::Result;
 use crate::output::{Fields, Report, Ui};
 use crate::passphrase::{NewPassphraseArgs, PassphraseArgs};
 use crate::{progress, secrets};
@@ -33,6 +32,9 @@ pub enum Key {
     List(List),
     /// Write a LUKS1 header of the same key, for QEMU and other software that knows no LUKS2
     ExportLuks1(ExportLuks1),
+    /// Manage the tokens: JSON objects that the header carries for others
+    #[command(subcommand)]
+    Token(super::token::Token),
 }
 
 /// Which header.
@@ -47,7 +49,8 @@ pub struct HeaderArgs {
 }
 
 impl HeaderArgs {
-    fn path(&self) -> PathBuf {
+    /// Its file.
+    pub fn path(&self) -> PathBuf {
         match (&self.header, &self.disk) {
             (Some(header), _) => header.clone(),
             (None, Some(disk)) => beside(disk),
@@ -124,8 +127,8 @@ pub struct List {
 /// Options of `key export-luks1`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The twin opens the same disk and does not follow later changes of passphrases: remove the file
-when it is no longer needed. QEMU overlooks which sectors of a dynamic VHD were never written and
+The twin opens the same disk. Later changes of passphrases follow into it for as long as it lies
+where it was made: destroy it when it is no longer needed. QEMU overlooks which sectors of a dynamic VHD were never written and
 decrypts those, too, into noise: a disk that it shall read or write through the twin should be
 dense (`medley disk encrypt --dense`, `medley disk create --encrypt --dense`).
 
@@ -154,6 +157,53 @@ struct Changed {
     header: PathBuf,
     slot: SlotId,
     kdf: Option<String>,
+    /// LUKS1 twins that exist, and what became of them.
+    twins: Vec<Twin>,
+}
+
+/// What became of a LUKS1 twin.
+#[derive(Serialize)]
+struct Twin {
+    path: PathBuf,
+    token: TokenId,
+    /// Whether it opens with the same passphrases as the header.
+    follows: bool,
+    words: String,
+}
+
+impl Twin {
+    fn of(report: TwinReport) -> Self {
+        Self {
+            words: report.to_string(),
+            follows: report.state == TwinState::Updated,
+            path: report.path,
+            token: report.token,
+        }
+    }
+}
+
+/// Tells what a change of keys did. A twin that did not follow is a warning: the header did change.
+fn changed(
+    ui: Ui,
+    verb: &'static str,
+    header: PathBuf,
+    kdf: Option<&Kdf>,
+    edit: KeyEdit,
+) -> Result<()> {
+    let twins: Vec<Twin> = edit.twins.into_iter().map(Twin::of).collect();
+    for twin in twins.iter().filter(|twin| !twin.follows) {
+        // Quiet people want to know this, too: a passphrase may open more than they think.
+        if !ui.json {
+            tracing::warn!("{}", twin.words);
+        }
+    }
+    ui.done(&Changed {
+        verb,
+        header,
+        slot: edit.slot,
+        kdf: kdf.map(kdf_words),
+        twins,
+    })
 }
 
 impl Report for Changed {
@@ -165,6 +215,9 @@ impl Report for Changed {
         );
         if let Some(kdf) = &self.kdf {
             fields.row("through", kdf);
+        }
+        for twin in self.twins.iter().filter(|twin| twin.follows) {
+            fields.row("twin", &twin.words);
         }
         fields.to_string()
     }
@@ -206,11 +259,12 @@ pub fn run(verb: Key, ui: Ui) -> Result<()> {
             Ok(())
         }
         Key::ExportLuks1(args) => export(args, ui),
+        Key::Token(verb) => super::token::run(verb, ui),
     }
 }
 
 /// Says now what is wrong with a header, not after passphrases were typed.
-fn judged(path: PathBuf) -> Result<PathBuf> {
+pub fn judged(path: PathBuf) -> Result<PathBuf> {
     KeyFile::open(&path)?;
     Ok(path)
 }
@@ -220,75 +274,21 @@ fn add(args: Add, ui: Ui) -> Result<()> {
     let kdf = args.kdf.kdf()?;
     let passphrase = args.passphrase.read(&header)?;
     let new = args.new_passphrase.read(&header)?;
-    let slot = progress::busy(ui, "adding the key", || {
-        KeyFile::edit(&header, |luks| {
-            let key = luks.unlock(&passphrase)?;
-            luks.add_key(&key, &new, &kdf)
-        })
+    let edit = progress::busy(ui, "adding the key", || {
+        KeyFile::add_key(&header, &passphrase, &new, &kdf)
     })?;
-    ui.done(&Changed {
-        verb: "added",
-        header,
-        slot,
-        kdf: Some(kdf_words(&kdf)),
-    })?;
-    Ok(())
+    changed(ui, "added", header, Some(&kdf), edit)
 }
 
 fn remove(args: Remove, ui: Ui) -> Result<()> {
     let header = judged(args.header.path())?;
     let passphrase = args.passphrase.read(&header)?;
-    let slot = match args.slot {
-        None => progress::busy(ui, "removing the key", || {
-            KeyFile::edit(&header, |luks| luks.remove_key(&passphrase))
-        })?,
-        Some(slot) => {
-            // Whoever removes a slot without knowing its passphrase shall know another.
-            let opened = progress::busy(ui, "unlocking", || another(&header, slot, &passphrase))?;
-            tracing::debug!(slot, opened, "removing a slot");
-            KeyFile::edit(&header, |luks| luks.remove_slot(slot, false))?;
-            slot
-        }
-    };
-    ui.done(&Changed {
-        verb: "removed",
-        header,
-        slot,
-        kdf: None,
+    let edit = progress::busy(ui, "removing the key", || match args.slot {
+        None => KeyFile::remove_key(&header, &passphrase),
+        // Whoever removes a slot without knowing its passphrase shall know another.
+        Some(slot) => KeyFile::remove_slot(&header, slot, &passphrase),
     })?;
-    Ok(())
-}
-
-/// The slot that `passphrase` opens, which must not be `slot`.
-fn another(header: &Path, slot: SlotId, passphrase: &[u8]) -> Result<SlotId> {
-    let file = KeyFile::open(header)?;
-    let named = |error| {
-        Failure::new(
-            Failure::kind(&error),
-            format!("{}: {error}", header.display()),
-        )
-    };
-    if !file.header().slots().iter().any(|info| info.id == slot) {
-        return Err(Failure::new(
-            Kind::Key,
-            format!("{}: there is no key slot {slot}", header.display()),
-        ));
-    }
-    let opened = file
-        .header()
-        .unlock_slot(passphrase)
-        .map_err(|e| named(e.into()))?
-        .0;
-    if opened == slot {
-        let what = format!(
-            "{}: this passphrase is the one of slot {slot}",
-            header.display()
-        );
-        return Err(
-            Failure::usage(what).remedy("give the passphrase of another slot, or leave --slot out")
-        );
-    }
-    Ok(opened)
+    changed(ui, "removed", header, None, edit)
 }
 
 fn change(args: Change, ui: Ui) -> Result<()> {
@@ -296,16 +296,10 @@ fn change(args: Change, ui: Ui) -> Result<()> {
     let kdf = args.kdf.kdf()?;
     let old = args.passphrase.read(&header)?;
     let new = args.new_passphrase.read(&header)?;
-    let slot = progress::busy(ui, "changing the key", || {
-        KeyFile::edit(&header, |luks| luks.change_key(&old, &new, &kdf))
+    let edit = progress::busy(ui, "changing the key", || {
+        KeyFile::change_key(&header, &old, &new, &kdf)
     })?;
-    ui.done(&Changed {
-        verb: "changed",
-        header,
-        slot,
-        kdf: Some(kdf_words(&kdf)),
-    })?;
-    Ok(())
+    changed(ui, "changed", header, Some(&kdf), edit)
 }
 
 fn export(args: ExportLuks1, ui: Ui) -> Result<()> {
@@ -316,19 +310,14 @@ fn export(args: ExportLuks1, ui: Ui) -> Result<()> {
         name.into()
     });
     must_be_new(&twin)?;
-    let file = KeyFile::open(&header)?;
     let passphrase = args.passphrase.read(&header)?;
     let new = match args.new_passphrase.given() {
         true => args.new_passphrase.read(&twin)?,
         false => passphrase.clone(),
     };
-    let bytes = progress::busy(ui, "exporting the key", || -> Result<_> {
-        let key = file.volume_key(&passphrase)?;
-        Ok(Luks1::export(&key, &new, args.iterations)?)
+    progress::busy(ui, "exporting the key", || {
+        KeyFile::export_luks1(&header, &passphrase, &twin, &new, args.iterations)
     })?;
-    let draft = Draft::new(&twin)?;
-    draft.store()?.write_at(0, &bytes)?;
-    draft.publish()?;
     ui.done(&Exported { header, twin })?;
     Ok(())
 }

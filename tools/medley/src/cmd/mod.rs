@@ -12,4 +12,6 @@ pub mod mount;
 pub mod overlay;
 pub mod serve;
 pub mod speed;
+pub mod token;
 pub mod unmount;
+pub mod upkeep;

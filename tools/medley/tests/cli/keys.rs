@@ -156,3 +156,62 @@ fn cryptsetup_opens_our_headers() {
         assert!(status.success(), "{kind}");
     }
 }
+
+#[test]
+fn a_twin_follows_the_passphrases() {
+    let folder = Folder::new();
+    folder.encrypted("a.vhd");
+    folder.write("two", b"second");
+    let cheap = CHEAP.join(" ");
+    folder.ok("disk key export-luks1 a.vhd --iterations 1000 --passphrase-file pw");
+    let twin = folder.read("a.vhd.luks1");
+    let added = folder.json(&format!(
+        "disk key add a.vhd --passphrase-file pw --new-passphrase-file two {cheap}"
+    ));
+    assert_eq!(added["twins"][0]["follows"], true, "{added}");
+    assert!(folder.read("a.vhd.luks1") != twin);
+    let tokens = folder.json("disk key token list a.vhd");
+    assert_eq!(tokens["tokens"].as_array().unwrap().len(), 1);
+
+    // One that is gone is a warning, also for quiet people: it may lie elsewhere.
+    std::fs::remove_file(folder.path("a.vhd.luks1")).unwrap();
+    let ran = folder.run("disk key remove a.vhd --slot 1 --passphrase-file pw");
+    assert!(ran.code == 0 && ran.err.contains("a.vhd.luks1"), "{ran:?}");
+    folder.ok("disk key token remove a.vhd --token 0");
+    let added = folder.json(&format!(
+        "disk key add a.vhd --passphrase-file pw --new-passphrase-file two {cheap}"
+    ));
+    assert_eq!(added["twins"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn tokens_are_carried_for_others() {
+    let folder = Folder::new();
+    folder.encrypted("a.vhd");
+    folder.write(
+        "t.json",
+        br#"{"type": "org.example", "keyslots": ["0"], "until": "2027-01-01"}"#,
+    );
+    let added = folder.json("disk key token add a.vhd --file t.json");
+    assert_eq!(added["token"], 0);
+    let listed = folder.json("disk key token list a.vhd");
+    assert_eq!(listed["tokens"][0]["token"]["until"], "2027-01-01");
+    assert!(
+        folder
+            .ok("disk key token list a.vhd")
+            .contains("org.example")
+    );
+    folder.write("bad.json", b"{");
+    folder.write("list.json", b"[]");
+    for file in ["bad.json", "list.json"] {
+        folder.fails(2, &format!("disk key token add a.vhd --file {file}"));
+    }
+    folder.fails(1, "disk key token add a.vhd --file nowhere");
+    folder.fails(4, "disk key token remove a.vhd --token 7");
+    folder.ok("disk key token remove a.vhd --token 0");
+    assert_eq!(
+        folder.json("disk key token list a.vhd")["tokens"],
+        serde_json::json!([])
+    );
+    folder.ok("disk decrypt a.vhd b.raw --passphrase-file pw");
+}

@@ -10,4 +10,5 @@ mod interrupts;
 mod keys;
 mod overlays;
 mod services;
+mod upkeep;
 mod words;

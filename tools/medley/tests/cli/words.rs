@@ -2,7 +2,7 @@
 
 use crate::common::*;
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 32] = [
     "disk",
     "disk create",
     "disk info",
@@ -20,6 +20,14 @@ const COMMANDS: [&str; 24] = [
     "disk key change",
     "disk key list",
     "disk key export-luks1",
+    "disk key token",
+    "disk key token list",
+    "disk key token add",
+    "disk key token remove",
+    "disk resize",
+    "disk compact",
+    "disk commit",
+    "disk rebase",
     "disk overlay",
     "disk overlay info",
     "disk overlay check",
