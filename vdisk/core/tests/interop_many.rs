@@ -25,6 +25,13 @@ const TURNS: u64 = 16;
 const MOUNTED: u64 = 20;
 const _: () = assert!(THEIRS + OURS + TURNS + MOUNTED >= 200);
 
+/// A folder in memory where there is one: QEMU syncs four times per block.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 fn format(random: &mut Random) -> Format {
     match random.below(4) {
         0 => Format::VhdFixed,
@@ -121,7 +128,7 @@ fn we_read_what_qemu_wrote() {
     if !have(&["qemu-img", "qemu-io"]) {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     for n in 0..THEIRS {
         let mut random = Random::new(n);
         let path = dir.path().join(format!("{n}.vhd"));
@@ -165,7 +172,7 @@ fn qemu_reads_what_we_wrote_compacted_or_resized() {
     if !have(&["qemu-img"]) {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let on: vdisk::progress::Progress<'_> = &|_| ControlFlow::Continue(());
     for n in 0..OURS {
         let mut random = Random::new(1000 + n);
@@ -207,7 +214,7 @@ fn qemu_and_we_write_in_turns() {
     if !have(&["qemu-img", "qemu-io"]) {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     for n in 0..TURNS {
         let mut random = Random::new(2000 + n);
         let path = dir.path().join(format!("{n}.vhd"));
@@ -242,7 +249,7 @@ fn libvhdi_reads_what_we_wrote_chains_too() {
     if !have(&["vhdimount"]) {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     for n in 0..MOUNTED {
         let mut random = Random::new(3000 + n);
         let name = |depth: u64| dir.path().join(format!("{n}-{depth}.vhd"));
