@@ -1,6 +1,6 @@
 //! Serving reads and writes allocates nothing, however many there are.
 #![allow(clippy::unwrap_used)] // A helper that fails fails its test.
-#![cfg(all(feature = "fuse", feature = "nbd"))]
+#![cfg(all(feature = "fuse", feature = "nbd", feature = "vhost-user"))]
 
 mod common;
 mod nbd_client;
@@ -10,6 +10,7 @@ use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use common::peer;
 use nbd_client::Client;
@@ -17,6 +18,7 @@ use vdisk::Disk;
 use vdisk::memory::MemoryDisk;
 use vdisk_frontends::fuse::{FuseMount, FuseOptions};
 use vdisk_frontends::nbd::{NbdOptions, NbdServer};
+use vdisk_frontends::vhost_user::{VhostUserOptions, VhostUserServer};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -73,6 +75,25 @@ fn requests_do_not_allocate() {
     server.shutdown().unwrap();
     // A thread more may start when the disk seems slow for a moment.
     assert!(nbd < 100, "NBD: {nbd} allocations for 2000 requests");
+
+    let path = dir.path().join("vhost.sock");
+    let server = VhostUserServer::bind(&path, disk.clone(), VhostUserOptions::default()).unwrap();
+    let mut client = vdisk_vhost_client::Client::connect(&path, Default::default()).unwrap();
+    let queue = &mut client.queues[0];
+    let vhost = allocations(|| {
+        queue.write(0, 8, 4096);
+        queue.read(1, 16, 4096);
+        // In short pieces, which go through a buffer.
+        let pieces = [queue.whole(2, 512, true), queue.whole(3, 1024, true)];
+        queue.submit(2, 0, 24, &pieces);
+        queue.flush(4);
+        queue.kick().unwrap();
+        for _ in 0..4 {
+            assert_eq!(queue.wait(Duration::from_secs(20)).unwrap().status, 0);
+        }
+    });
+    server.shutdown().unwrap();
+    assert_eq!(vhost, 0, "vhost-user: allocations for 4000 requests");
 
     if !peer("fusermount3") {
         return;
