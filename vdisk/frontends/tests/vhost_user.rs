@@ -16,7 +16,7 @@ use vdisk::Disk;
 use vdisk::image::{Format, Mode, OpenImage};
 use vdisk::memory::MemoryDisk;
 use vdisk_frontends::Error;
-use vdisk_frontends::vhost_user::{VhostUserOptions, VhostUserServer};
+use vdisk_frontends::vhost_user::{Layout, VhostUserOptions, VhostUserServer, process};
 use vdisk_vhost_client::{Client, Done, Memory, Options, Queue, Segment, flag, status};
 
 const SECTORS: u64 = 16 << 11;
@@ -427,6 +427,74 @@ fn hostile_descriptors() {
             .iter()
             .all(|byte| *byte == 0)
     );
+}
+
+/// Rings and descriptors at random, most of them nearly right: nothing panics, hangs or leaves memory.
+#[test]
+fn random_guests() {
+    let disk = Disk::new(MemoryDisk::new(64));
+    let layout = Layout {
+        size: 16,
+        descriptors: 0,
+        available: 256,
+        used: 512,
+    };
+    let mut random = Random(5);
+    let mut served = 0;
+    for _ in 0..3000 {
+        let mut image = random.bytes(8192);
+        // Most descriptors point into memory, most types of requests exist.
+        for index in 0..16 {
+            let descriptor = &mut image[index * 16..][..16];
+            let space = [1 << 40, 8192][usize::from(random.below(8) > 0)];
+            let address = random.below(space);
+            let len = [0, 1, 16, 17, 512, 4096, 1 << 30][random.below(7) as usize] as u32;
+            descriptor[..8].copy_from_slice(&address.to_le_bytes());
+            descriptor[8..12].copy_from_slice(&len.to_le_bytes());
+            descriptor[12..].copy_from_slice(&[
+                random.below(8) as u8,
+                0,
+                random.below(17) as u8,
+                0,
+            ]);
+        }
+        for at in (1024..8192).step_by(16) {
+            let kind = [0, 1, 4, 8, 11, 13, 77][random.below(7) as usize];
+            image[at..at + 16]
+                .copy_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        image[258..260].copy_from_slice(&(random.below(20) as u16).to_le_bytes());
+        for slot in 0..16 {
+            image[260 + slot * 2..][..2].copy_from_slice(&(random.below(17) as u16).to_le_bytes());
+        }
+        served += process(&disk, &mut image, layout, random.below(2) == 0, 100).unwrap_or(0);
+    }
+    assert!(served > 3000, "{served}");
+    for bad in [
+        Layout { size: 0, ..layout },
+        Layout { size: 3, ..layout },
+        Layout {
+            size: 2048,
+            ..layout
+        },
+        Layout {
+            used: 513,
+            ..layout
+        },
+        Layout {
+            available: 8191,
+            ..layout
+        },
+        Layout {
+            descriptors: u64::MAX - 15,
+            ..layout
+        },
+    ] {
+        assert!(
+            process(&disk, &mut [0; 8192], bad, false, 1).is_err(),
+            "{bad:?}"
+        );
+    }
 }
 
 /// A ring that cannot be: the queue is given up, the server is not.

@@ -10,9 +10,9 @@
 //! Whatever lies in guest memory is read once and judged afterwards. Payload is not copied: a disk reads
 //! into the guest's pages and decrypts there, so for a moment the guest could see ciphertext of sectors
 //! that it asked for, which tells it nothing that it could not read from its disk; and it writes out of
-//! them, encrypting from the guest's pages into a buffer of its own. Each block of the cipher is loaded once, so
-//! what reaches the disk is the encryption of bytes that were there, even if the guest changes them
-//! meanwhile: which of them, old or new, is then as undefined as with any disk.
+//! them, encrypting from the guest's pages into a buffer of its own. So what reaches the disk is the
+//! encryption of bytes that were there, even if the guest changes them meanwhile: which of them, old or
+//! new, is then as undefined as with any disk.
 //!
 //! # With QEMU
 //! `-object memory-backend-memfd,id=ram,size=512M,share=on -machine memory-backend=ram -chardev
