@@ -79,6 +79,7 @@ fn vhds(corpus: &Corpus, work: &Path) {
     };
     let dynamic = image(Kind::Dynamic, 5 << 20, &[0, 9000]);
     corpus.put("vhd_open", "dynamic", &[&parts(&dynamic)]);
+    corpus.put("vhd_check", "dynamic", &[&parts(&dynamic)]);
     let empty = image(Kind::Dynamic, 1 << 30, &[]);
     corpus.put("vhd_open", "dynamic-empty", &[&parts(&empty)]);
     corpus.put(
@@ -108,6 +109,7 @@ fn vhds(corpus: &Corpus, work: &Path) {
         child_folder: Path::new("/disks"),
     };
     vhd::create_child(&child, &link, None).unwrap();
+    corpus.put("vhd_check", "child", &[&parts(&child.contents())]);
     corpus.put("vhd_open", "child", &[&parts(&child.contents())]);
 
     for (name, options) in [

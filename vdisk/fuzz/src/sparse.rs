@@ -38,6 +38,12 @@ impl SparseStore {
         Self(Arc::new(Mutex::new(self.lock().clone())))
     }
 
+    /// Takes the bytes of another store, and keeps none of its own.
+    pub fn become_copy_of(&self, other: &Self) {
+        let copy = other.lock().clone();
+        *self.lock() = copy;
+    }
+
     /// What is not zero, page by page.
     pub fn pages(&self) -> Vec<(u64, Box<[u8; PAGE]>)> {
         let inner = self.lock();

@@ -7,6 +7,7 @@ mod nbd;
 mod nbd_negotiate;
 mod overlay_file;
 mod stack_ops;
+mod vhd_check;
 mod vhd_open;
 mod vhd_ops;
 mod vhost_queue;
@@ -27,6 +28,7 @@ pub struct Target {
 /// All targets.
 pub const TARGETS: &[Target] = &[
     vhd_open::TARGET,
+    vhd_check::TARGET,
     vhd_ops::TARGET,
     luks2_header::TARGET,
     luks1_header::TARGET,

@@ -1,8 +1,9 @@
 //! Operations on a durable overlay above a base beside the model: with closing, opening, crashes, and
 //! what a suspended overlay refuses.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 use vdisk::flat::Flat;
@@ -52,11 +53,7 @@ fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let flags = input.u8();
     let sectors = SIZES[usize::from(flags >> 6)];
-    let base = SparseStore::default();
-    base.set_len(sectors * SECTOR).expect("memory grows");
-    let flat = Flat::new(Arc::new(base.clone()), sectors);
-    let stack = Stack::new(vec![StackedLayer::plain(flat)], false, "base");
-    fill(&Disk::new(stack.expect("one layer is a stack")));
+    let base = base(sectors);
     let mut session = Session {
         overlay: SparseStore::default(),
         facts: Base {
@@ -84,6 +81,21 @@ fn run(bytes: &[u8]) {
         model.run(&mut session, &mut input);
     }
     assert!(session.base.pages() == base_before, "the base has changed");
+}
+
+/// A raw disk that the model knows. Made once for each size; nobody writes to it.
+fn base(sectors: u64) -> SparseStore {
+    static MADE: Mutex<BTreeMap<u64, SparseStore>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || {
+        let store = SparseStore::default();
+        store.set_len(sectors * SECTOR).expect("memory grows");
+        let flat = Flat::new(Arc::new(store.clone()), sectors);
+        let stack = Stack::new(vec![StackedLayer::plain(flat)], false, "base");
+        fill(&Disk::new(stack.expect("one layer is a stack")));
+        store
+    };
+    made.entry(sectors).or_insert_with(make).fork()
 }
 
 impl Session {
@@ -116,8 +128,17 @@ impl Session {
         .open_store(self.overlay.clone())
     }
 
-    /// A new overlay, taken from a file: only a path makes one.
+    /// A new overlay. Each kind is made once; from then on it is copied.
     fn create(&self) {
+        static MADE: Mutex<BTreeMap<(u64, bool), SparseStore>> = Mutex::new(BTreeMap::new());
+        let kind = (self.facts.sectors, self.key.is_some());
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = made.entry(kind).or_insert_with(|| self.make());
+        self.overlay.become_copy_of(new);
+    }
+
+    /// An overlay taken from a file: only a path makes one.
+    fn make(&self) -> SparseStore {
         let dir = tempfile::tempdir().expect("a folder can be made");
         let path = dir.path().join("overlay");
         let options = OverlayOptions::default();
@@ -130,8 +151,7 @@ impl Session {
         }
         .open();
         drop(made.expect("an overlay can be made"));
-        let bytes = std::fs::read(&path).expect("it is there");
-        self.overlay.write_at(0, &bytes).expect("memory takes it");
+        SparseStore::with(&std::fs::read(&path).expect("it is there"))
     }
 }
 

@@ -35,12 +35,7 @@ const PARENT: Uuid = Uuid::from_u128(0x4d45_444c_4559_5041_5245_4e54_0000_0001);
 const PROBES: u64 = 24;
 
 fn run(bytes: &[u8]) {
-    let mut input = Input::new(bytes);
-    let flags = input.u8();
-    let image = match flags & RAW {
-        0 => assemble(flags, &mut input),
-        _ => SparseStore::with(input.rest()),
-    };
+    let image = image(bytes);
     let footer = vhd::read_footer(&image);
     let before = open(&image, true).map(|opened| look(opened, &image));
     if before.is_ok() {
@@ -51,6 +46,16 @@ fn run(bytes: &[u8]) {
         (Ok(opened), Ok(before)) => write(opened, &kept, &before),
         (Ok(_), Err(e)) => panic!("opened for writing, but not for reading: {e}"),
         (Err(_), _) => {}
+    }
+}
+
+/// The image that an input stands for.
+pub fn image(bytes: &[u8]) -> SparseStore {
+    let mut input = Input::new(bytes);
+    let flags = input.u8();
+    match flags & RAW {
+        0 => assemble(flags, &mut input),
+        _ => SparseStore::with(input.rest()),
     }
 }
 
@@ -86,7 +91,7 @@ fn seal(bytes: &mut [u8], at: usize) {
     bytes[at..at + 4].copy_from_slice(&(!sum).to_be_bytes());
 }
 
-fn open(store: &SparseStore, read_only: bool) -> vdisk::Result<Opened> {
+pub fn open(store: &SparseStore, read_only: bool) -> vdisk::Result<Opened> {
     vhd::open(Arc::new(store.clone()), read_only)
 }
 
@@ -97,7 +102,13 @@ fn probes(sectors: u64) -> impl Iterator<Item = u64> {
     between.chain([sectors - 1])
 }
 
-type Seen = Vec<(u64, Option<[u8; SECTOR as usize]>)>;
+/// Sectors and what was read there, `None` where that failed.
+pub type Seen = Vec<(u64, Option<[u8; SECTOR as usize]>)>;
+
+/// What some sectors of an image hold.
+pub fn seen(opened: Opened) -> Seen {
+    sample(&disk(opened, true))
+}
 
 fn sample(disk: &Disk) -> Seen {
     let read = |lba| {

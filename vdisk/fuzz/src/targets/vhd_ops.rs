@@ -1,7 +1,8 @@
 //! Operations on dynamic and differencing VHDs beside the model, with closing, opening and crashes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use vdisk::stack::{Stack, StackedLayer};
 use vdisk::store::Store;
@@ -71,9 +72,7 @@ impl Vhd {
         let (child, size) = (SparseStore::default(), sectors * SECTOR);
         let mut parent = None;
         if with_parent {
-            let store = SparseStore::default();
-            vhd::create(&store, Kind::Dynamic, size, None).expect("a parent can be made");
-            fill(&Disk::new(stack(&store, None, None)));
+            let store = parent_of(sectors);
             let footer = vhd::read_footer(&store)
                 .ok()
                 .flatten()
@@ -95,6 +94,20 @@ impl Vhd {
             open: None,
         }
     }
+}
+
+/// A parent that the model knows. Made once for each size; nobody writes to it.
+fn parent_of(sectors: u64) -> SparseStore {
+    static MADE: Mutex<BTreeMap<u64, SparseStore>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || {
+        let store = SparseStore::default();
+        let size = sectors * SECTOR;
+        vhd::create(&store, Kind::Dynamic, size, None).expect("a parent can be made");
+        fill(&Disk::new(stack(&store, None, None)));
+        store
+    };
+    made.entry(sectors).or_insert_with(make).fork()
 }
 
 fn stack(child: &SparseStore, parent: Option<&SparseStore>, key: Option<&XtsKey>) -> Stack {
