@@ -174,7 +174,12 @@ impl Layout {
 
     /// Where the last region ends: a footer may follow.
     pub fn end(&self) -> u64 {
-        self.regions().iter().map(|r| r.end).max().unwrap_or(0)
+        let used = self.table.iter().filter(|entry| **entry != UNUSED);
+        let block = used
+            .max()
+            .map_or(0, |entry| u64::from(*entry) * SECTOR + self.slot_len());
+        let metadata = self.metadata().into_iter().map(|region| region.end);
+        metadata.fold(block, u64::max)
     }
 
     /// Blocks that do not lie in the file, or lie over something else; each is told once.
