@@ -118,6 +118,11 @@ impl Books {
         }
     }
 
+    /// The newest generation of a sector that was begun.
+    pub fn issued(&self, sector: u64) -> u64 {
+        self.entries[sector as usize].issued.load(Ordering::Acquire)
+    }
+
     /// What these sectors hold at least, from now on.
     pub fn floors(&self, sectors: Range<u64>) -> Vec<u64> {
         let floor = |entry: &Entry| entry.acknowledged.load(Ordering::Acquire);

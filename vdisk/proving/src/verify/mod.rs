@@ -56,6 +56,8 @@ pub struct Report {
     pub flushes: u64,
     /// Copies taken after a flush whose every sector was judged.
     pub copies: u64,
+    /// Sectors that were found mixed while somebody was writing them, and sound when read again at rest.
+    pub mixed: u64,
     /// What was wrong, at most twenty.
     pub mismatches: Vec<Mismatch>,
 }
@@ -71,6 +73,7 @@ struct Counts {
     reads: AtomicU64,
     flushes: AtomicU64,
     copies: AtomicU64,
+    mixed: AtomicU64,
 }
 
 /// What the threads share.
@@ -129,6 +132,7 @@ impl Verifier {
             reads: count(&run.counts.reads),
             flushes: count(&run.counts.flushes),
             copies: count(&run.counts.copies),
+            mixed: count(&run.counts.mixed),
             mismatches: run
                 .mismatches
                 .into_inner()
@@ -165,9 +169,30 @@ impl Run<'_> {
         disk.read_at(first * SECTOR, &mut bytes)?;
         for ((sector, bytes), floor) in (first..).zip(bytes.chunks(SECTOR as usize)).zip(floors) {
             if let Err(mismatch) = self.books.judge(sector, bytes, *floor) {
-                self.found(mismatch);
+                let mixed = matches!(mismatch.damage, Some(Damage::Torn(_) | Damage::Noise));
+                match mixed && self.books.issued(sector) != *floor {
+                    true => self.judge_at_rest(disk, sector)?,
+                    false => self.found(mismatch),
+                }
             }
         }
+        Ok(())
+    }
+
+    /// A sector that is read while it is written may come out as a mix of both: a host's file promises no
+    /// more, and nor does a disk. Read with no writer about, it must be one or the other.
+    fn judge_at_rest(&self, disk: &Disk, sector: u64) -> Result<()> {
+        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = [0; SECTOR as usize];
+        disk.read_at(sector * SECTOR, &mut bytes)?;
+        let floor = self.books.floors(sector..sector + 1)[0];
+        match self.books.judge(sector, &bytes, floor) {
+            Ok(_) => self.counts.mixed.fetch_add(1, Ordering::Relaxed),
+            Err(mismatch) => {
+                self.found(mismatch);
+                0
+            }
+        };
         Ok(())
     }
 
