@@ -156,6 +156,9 @@ impl Superblock {
         let generation = fields.u64();
         let id = Uuid::from_bytes(fields.array());
         let sectors = fields.u64();
+        if generation == u64::MAX {
+            return Err(Error::corrupt("a superblock that none can follow").at_offset(16));
+        }
         check_size(sectors).map_err(|e| e.at_offset(40))?;
         let (clusters, used, quota) = (fields.u64(), fields.u64(), fields.u64());
         // Words have 32 bits for a cluster's number.
