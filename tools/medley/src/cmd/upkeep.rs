@@ -136,7 +136,7 @@ pub fn resize(args: Resize, ui: Ui) -> Result<()> {
         ui,
         &disk,
         ["resizing", "resized"],
-        |found| disk.unlock(ui, found),
+        |found| disk.unlock_own(ui, found),
         |keys, progress| {
             let path = &disk.disk;
             upkeep::Resize {

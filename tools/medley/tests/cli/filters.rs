@@ -1,6 +1,6 @@
 //! `--fault`, `--delay`, `--stats` and `--readonly`, seen by other people's clients.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
@@ -180,6 +180,37 @@ fn a_slow_disk_is_slow_and_statistics_show_it() {
         assert_eq!(stats["write"]["bytes"], 4096);
     }
     assert!(folder.is_tidy());
+}
+
+#[test]
+fn without_a_file_statistics_are_lines_on_standard_error() {
+    use std::io::{BufRead, BufReader};
+    let folder = Folder::new();
+    folder.write("a.raw", &plain(4 << 20));
+    let mut command =
+        folder.command("disk serve a.raw --nbd sock --stats --delay write=1ms --stats");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = Running(command.spawn().unwrap());
+    let mut ready = String::new();
+    BufReader::new(server.0.stdout.take().unwrap())
+        .read_line(&mut ready)
+        .unwrap();
+    let mut told = BufReader::new(server.0.stderr.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&told.next().unwrap().unwrap()).unwrap() };
+    server.signal(Signal::SIGUSR1);
+    let asked = [next(), next()];
+    server.signal(Signal::SIGTERM);
+    let ended = [next(), next()];
+    assert_eq!(server.code(), 0);
+    for [first, second] in [&asked, &ended] {
+        assert_eq!(first["behind"], serde_json::json!([]));
+        assert_eq!(
+            second["behind"],
+            serde_json::json!(["--stats", "--delay=write=1ms"])
+        );
+        assert_eq!(first["disk"], "a.raw");
+    }
+    assert!(ended[0]["seconds"].as_f64() > asked[0]["seconds"].as_f64());
 }
 
 #[test]
