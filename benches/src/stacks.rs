@@ -45,7 +45,7 @@ pub fn dynamic(dir: &Path) -> Box<dyn Layer> {
 /// An empty overlay.
 pub fn overlay(dir: &Path) -> Box<dyn Layer> {
     let store = FileStore::unnamed(dir).expect("a file");
-    Box::new(Overlay::ephemeral(store, SIZE / SECTOR))
+    Box::new(Overlay::ephemeral(store, SIZE / SECTOR).expect("an overlay"))
 }
 
 /// Layers, top first, each under a key of its own if `encrypted`.

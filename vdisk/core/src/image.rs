@@ -218,7 +218,7 @@ impl OpenImage<'_> {
         let overlay = match &mode {
             Mode::ReadOnly | Mode::Keep => None,
             Mode::Revertible { dir } => {
-                let overlay = Overlay::ephemeral(FileStore::unnamed(dir)?, sectors);
+                let overlay = Overlay::ephemeral(FileStore::unnamed(dir)?, sectors)?;
                 // What the session writes is as secret as what it reads, under a key nobody ever sees.
                 Some((overlay, self.key.map(|_| random_key()).transpose()?))
             }

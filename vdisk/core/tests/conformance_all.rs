@@ -125,7 +125,7 @@ proptest! {
         let (base, bytes) = filled_base(encrypted);
         let before = base.contents();
         check(bytes, &ops, |old| old.unwrap_or_else(|| {
-            let overlay = Overlay::ephemeral(MemoryStore::default(), SIZE / SECTOR);
+            let overlay = Overlay::ephemeral(MemoryStore::default(), SIZE / SECTOR).unwrap();
             stack(vec![
                 StackedLayer::new(Box::new(overlay), cipher(encrypted, 2)),
                 StackedLayer::new(vhd_layer(&base, true), cipher(encrypted, 1)),
@@ -139,7 +139,7 @@ proptest! {
         let (base, bytes) = filled_base(true);
         check(bytes, &ops, |old| old.unwrap_or_else(|| {
             let overlay = |seed| {
-                let layer = Overlay::ephemeral(MemoryStore::default(), SIZE / SECTOR);
+                let layer = Overlay::ephemeral(MemoryStore::default(), SIZE / SECTOR).unwrap();
                 StackedLayer::encrypted(layer, key(seed))
             };
             stack(vec![overlay(3), overlay(2), StackedLayer::new(vhd_layer(&base, true), cipher(true, 1))])
@@ -241,7 +241,7 @@ fn many_threads_never_mix_up_sectors() {
     let file = || FileStore::unnamed(&std::env::temp_dir()).unwrap();
     let over = Stack::new(
         vec![
-            StackedLayer::encrypted(Overlay::ephemeral(file(), SIZE / SECTOR), key(2)),
+            StackedLayer::encrypted(Overlay::ephemeral(file(), SIZE / SECTOR).unwrap(), key(2)),
             StackedLayer::new(vhd_layer(&base, true), cipher(true, 1)),
         ],
         false,

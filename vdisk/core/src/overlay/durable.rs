@@ -11,7 +11,7 @@ use vdisk_xts::XtsKey;
 use super::index::{self, Index};
 use super::superblock::{self, Base, State, Superblock};
 use super::words::{CLUSTER_SECTORS, Word};
-use super::{CLUSTER, Durable, Inner, Overlay, key, lock, reaper};
+use super::{CLUSTER, Durable, Inner, Overlay, key, lock, quota, reaper};
 use crate::device::SECTOR;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Format, probe, random_key};
@@ -125,7 +125,7 @@ impl OpenOverlay<'_> {
             };
             superblock.base = self.base;
             if let Some(bytes) = self.options.quota {
-                superblock.quota = bytes / CLUSTER;
+                superblock.quota = quota(bytes);
             }
             superblock.advance(&store)?;
         }
@@ -264,7 +264,8 @@ fn count(index: &Index, store: &dyn Store) -> Result<(u64, u64)> {
         used += u64::from(word.cluster != 0);
         Ok(())
     })?;
-    Ok((last, used))
+    // Words that name the same cluster are damage; the counts must make sense all the same.
+    Ok((last, used.min(last)))
 }
 
 impl Overlay {
@@ -416,9 +417,7 @@ pub(super) fn check_store(store: &dyn Store) -> Result<CheckReport> {
         }
     };
     let len = store.len()?;
-    // No more can be named, however long the file is.
-    let room = (len.saturating_sub(data).div_ceil(CLUSTER)).min(u64::from(u32::MAX));
-    let mut named = vec![false; room as usize];
+    let mut named = Vec::new();
     let (mut known, mut used) = (0, 0);
     let disk = sectors.div_ceil(CLUSTER_SECTORS);
     // Words are read here one page at a time: a check must not stop at the first bad one.
@@ -453,16 +452,15 @@ pub(super) fn check_store(store: &dyn Store) -> Result<CheckReport> {
                     "word {cluster} names cluster {}, past the end of the file",
                     word.cluster
                 ));
-            } else if let Some(seen) = named.get_mut(word.cluster as usize - 1)
-                && std::mem::replace(seen, true)
-            {
-                trouble(format!(
-                    "word {cluster} names cluster {}, which another word names too",
-                    word.cluster
-                ));
+            } else {
+                named.push(word.cluster);
             }
         }
         at += 4096;
+    }
+    named.sort_unstable();
+    for twice in named.chunk_by(|a, b| a == b).filter(|same| same.len() > 1) {
+        trouble(format!("{} words name cluster {}", twice.len(), twice[0]));
     }
     if superblock.state != State::Open && len < data + superblock.clusters * CLUSTER {
         trouble(format!(
@@ -472,6 +470,6 @@ pub(super) fn check_store(store: &dyn Store) -> Result<CheckReport> {
     }
     report.clusters = known;
     report.used = used;
-    report.unused = (room * CLUSTER).saturating_sub(used);
+    report.unused = len.saturating_sub(data + used);
     Ok(report)
 }

@@ -48,6 +48,11 @@ use crate::store::{Store, Synced};
 /// Bytes in a cluster.
 pub const CLUSTER: u64 = CLUSTER_SECTORS * SECTOR;
 
+/// The clusters that may be in use where so many bytes may: at least one, and no more than can be named.
+fn quota(bytes: u64) -> u64 {
+    (bytes / CLUSTER).clamp(1, u32::MAX.into())
+}
+
 /// The bits of `count` sectors from `within` on.
 fn mask(within: u64, count: u64) -> u32 {
     (((1u64 << count) - 1) << within) as u32
@@ -90,8 +95,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Overlay {
     /// An overlay for a disk of `sectors` sectors that is gone when its last handle is. What is written
     /// lies in `store`, which should be [unnamed](crate::store::FileStore::unnamed) and empty.
-    pub fn ephemeral(store: impl Store + 'static, sectors: u64) -> Self {
-        Self(Arc::new(Inner {
+    pub fn ephemeral(store: impl Store + 'static, sectors: u64) -> Result<Self> {
+        superblock::check_size(sectors)?;
+        Ok(Self(Arc::new(Inner {
             store: Box::new(store),
             sectors,
             index: Index::in_memory(sectors),
@@ -100,7 +106,7 @@ impl Overlay {
             used: AtomicU64::new(0),
             quota: AtomicU64::new(u64::MAX),
             durable: None,
-        }))
+        })))
     }
 
     /// Bytes of clusters in use.
@@ -111,7 +117,7 @@ impl Overlay {
     /// Bounds what the overlay may take, in bytes; writes beyond it fail with [`ErrorKind::NoSpace`]. What
     /// is there already stays. A durable overlay remembers it when it is closed.
     pub fn set_quota(&self, bytes: Option<u64>) {
-        let clusters = bytes.map_or(u64::MAX, |bytes| bytes / CLUSTER);
+        let clusters = bytes.map_or(u64::MAX, quota);
         self.0.quota.store(clusters, Ordering::Relaxed);
     }
 }
@@ -143,6 +149,8 @@ impl Inner {
         }
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         u32::try_from(number).or_else(|_| {
+            self.last.fetch_sub(1, Ordering::Relaxed);
+            self.used.fetch_sub(1, Ordering::Relaxed);
             no_space(
                 "the overlay has no cluster left",
                 "commit it, or revert it and start anew",
