@@ -47,7 +47,8 @@ pub struct Extent {
 /// - `offset` and lengths are multiples of [`SECTOR`] and lie within [`DeviceInfo::size`];
 ///   the writing calls are never made on a read-only device. Lengths may be 0.
 /// - Calls come from many threads at once. Overlapping writes may land in either order, sector by
-///   sector; a sector is never mixed.
+///   sector; afterwards no sector is a mixture. A read that runs beside a write of the same sector may see
+///   parts of both.
 /// - After an error of a write the range holds old or new bytes, sector by sector; nothing else changed.
 /// - No call panics, whatever the request or the file holds.
 pub trait BlockDevice: Send + Sync {

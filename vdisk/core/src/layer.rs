@@ -109,6 +109,9 @@ pub trait Layer: Send + Sync {
     /// Makes the sectors of a reservation visible, after its data was written.
     fn publish(&self, reservation: &Reservation) -> Result<Published>;
 
+    /// Takes a reservation back whose data could not be written.
+    fn cancel(&self, _reservation: &Reservation) {}
+
     /// Makes sectors from `first` on, at most `max`, read as zeros without writing payload where it can.
     /// `plain` says that the layer has no key, so that zeros in the store read as zeros.
     fn zero(&self, first: u64, max: u64, plain: bool) -> Result<Zeroed>;

@@ -13,7 +13,7 @@ use vdisk_xts::{DataUnit, Xts};
 
 use crate::device::{BlockDevice, DeviceInfo, Extent, ExtentKind, SECTOR};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layer::{Layer, Place, Published, Reservation, Zeroed};
+use crate::layer::{Layer, Place, Published, Reservation, ZeroFill, Zeroed};
 use crate::store::sync_after;
 
 /// Bytes encrypted and written at once: large enough to make system calls rare, small enough to stay
@@ -79,6 +79,15 @@ impl StackedLayer {
             }
             Ok(())
         })
+    }
+
+    /// Writes the zeros that a reservation asks for beside its data.
+    fn fill(&self, fill: &ZeroFill) -> Result<()> {
+        for bit in (0..u32::BITS).filter(|bit| fill.mask & (1 << bit) != 0) {
+            let bit = u64::from(bit);
+            self.write_zeros(fill.first + bit, fill.offset + bit * SECTOR, SECTOR)?;
+        }
+        Ok(())
     }
 
     fn write_zeros(&self, mut first: u64, mut offset: u64, mut len: u64) -> Result<()> {
@@ -200,12 +209,13 @@ impl Stack {
         let end = first + sectors;
         while at < end {
             let reservation = top.layer.reserve(at, end - at)?;
-            write(&reservation)?;
-            if let Some(fill) = reservation.zero_fill {
-                for bit in (0..u32::BITS).filter(|bit| fill.mask & (1 << bit) != 0) {
-                    let bit = u64::from(bit);
-                    top.write_zeros(fill.first + bit, fill.offset + bit * SECTOR, SECTOR)?;
-                }
+            let written = write(&reservation).and_then(|()| match &reservation.zero_fill {
+                Some(fill) => top.fill(fill),
+                None => Ok(()),
+            });
+            if written.is_err() {
+                top.layer.cancel(&reservation);
+                return written;
             }
             match top.layer.publish(&reservation)? {
                 Published::Yes => at += reservation.sectors,
@@ -217,6 +227,7 @@ impl Stack {
 
     /// Runs `change` on the top layer with no request in flight.
     fn alone<T>(&self, change: impl FnOnce(&StackedLayer) -> Result<T>) -> Result<T> {
+        self.check_usable()?;
         let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         change(self.top())
     }

@@ -3,12 +3,17 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use uuid::Uuid;
+use vdisk::chain::Parents;
 use vdisk::convert::NewImage;
 use vdisk::image::{DiskKey, Format, Mode, OpenImage, OpenedImage, random_key};
-use vdisk::overlay::{self, CLUSTER, CommitOverlay, OverlayOptions, State};
+use vdisk::overlay::{self, Base, CLUSTER, CommitOverlay, OpenOverlay, OverlayOptions, State};
+use vdisk::stack::{Stack, StackedLayer};
+use vdisk::store::{MemoryStore, Sharing, Store};
 use vdisk::{Disk, ErrorKind, Result, SECTOR};
 
 mod conformance;
@@ -80,6 +85,7 @@ impl Bench {
             format: None,
             key: self.key.as_ref(),
             overlay: &self.overlay(),
+            parents: Parents::default(),
             force_base: false,
         }
         .run(&mut |_| ControlFlow::Continue(()))
@@ -188,7 +194,7 @@ fn other_bases_and_changed_ones_are_refused() {
     let other = Bench::new(Format::VhdDynamic, true);
     std::fs::copy(bench.overlay(), other.overlay()).unwrap();
     let refused = other.open_with(OverlayOptions::default()).err().unwrap();
-    assert_eq!(refused.kind(), ErrorKind::InvalidRequest);
+    assert_eq!(refused.kind(), ErrorKind::Parent);
     assert!(
         refused.to_string().contains("was made for disk"),
         "{refused}"
@@ -337,6 +343,12 @@ fn a_quota_holds_and_trim_makes_room() {
     disk.write_at(4096, &[3; 4096]).unwrap();
     assert_eq!(read(disk, 2 << 20, 512), bench.bytes[2 << 20..][..512]);
     disk.discard(0, CLUSTER).unwrap();
+    // Until a flush the words on the medium may still name the cluster: its space is not free yet.
+    assert_eq!(
+        disk.write_at(2 << 20, &[2; 512]).unwrap_err().kind(),
+        ErrorKind::NoSpace
+    );
+    disk.flush().unwrap();
     assert_eq!(
         read(disk, 0, 512),
         bench.bytes[..512],
@@ -383,6 +395,7 @@ fn a_commit_that_was_stopped_is_finished_later_and_by_nothing_else() {
         format: None,
         key: bench.key.as_ref(),
         overlay: &bench.overlay(),
+        parents: Parents::default(),
         force_base: false,
     }
     .run(&mut |done| match done {
@@ -394,6 +407,122 @@ fn a_commit_that_was_stopped_is_finished_later_and_by_nothing_else() {
     assert_eq!(refused.kind(), ErrorKind::Busy);
     bench.commit().unwrap();
     assert!(read(&bench.open_as(Mode::ReadOnly).unwrap().disk, 0, SIZE) == seen);
+}
+
+#[test]
+fn a_commit_is_finished_into_the_disk_it_was_begun_with() {
+    let bench = Bench::new(Format::VhdDynamic, false);
+    let opened = bench.open();
+    opened.disk.write_at(0, &vec![1; 4 << 20]).unwrap();
+    drop(opened);
+    let into = |base: &Path, stop: bool| {
+        CommitOverlay {
+            base,
+            format: None,
+            key: None,
+            overlay: &bench.overlay(),
+            parents: Parents::default(),
+            force_base: false,
+        }
+        .run(&mut |_| match stop {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
+    };
+    assert!(into(&bench.base(), true).is_err());
+    let other = Bench::new(Format::VhdDynamic, false);
+    let refused = into(&other.base(), false).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Parent);
+    let untouched = other.open_as(Mode::ReadOnly).unwrap();
+    assert!(read(&untouched.disk, 0, SIZE) == other.bytes);
+    into(&bench.base(), false).unwrap();
+}
+
+#[test]
+fn a_revert_that_a_crash_interrupted_is_one() {
+    let bench = Bench::new(Format::VhdDynamic, true);
+    let opened = bench.open();
+    opened.disk.write_at(0, &[1; 4096]).unwrap();
+    drop(opened);
+    let witness = bench.dir.path().join("witness");
+    std::fs::hard_link(bench.overlay(), &witness).unwrap();
+    overlay::revert(&bench.overlay()).unwrap();
+    // The crash brings the name back, over what the revert had made durable.
+    std::fs::rename(&witness, bench.overlay()).unwrap();
+    let again = bench.dir.path().join("again");
+    std::fs::copy(bench.overlay(), &again).unwrap();
+    overlay::revert(&again).unwrap();
+    assert_eq!(read(&bench.open().disk, 0, 4096), bench.bytes[..4096]);
+}
+
+/// A store whose next sync fails when told so.
+struct Failing(Arc<MemoryStore>, Arc<AtomicBool>);
+
+impl Store for Failing {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.0.read_at(offset, buf)
+    }
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        self.0.write_at(offset, buf)
+    }
+    fn len(&self) -> Result<u64> {
+        self.0.len()
+    }
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.0.set_len(len)
+    }
+    fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        self.0.punch(offset, len)
+    }
+    fn sync(&self) -> Result<()> {
+        match self.1.load(Ordering::SeqCst) {
+            true => Err(vdisk::Error::new(ErrorKind::Io, "a sync that fails")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn after_a_flush_that_failed_the_overlay_is_not_called_clean() {
+    let bench = Bench::new(Format::Raw, false);
+    drop(bench.open());
+    let bytes = Arc::new(MemoryStore::new(std::fs::read(bench.overlay()).unwrap()));
+    let failing = Arc::new(AtomicBool::new(false));
+    let open = || {
+        let opened = OpenOverlay {
+            path: Path::new("in memory"),
+            base: Base::of(&bench.base(), None).unwrap(),
+            base_key: None,
+            sharing: Sharing::Exclusive,
+            options: &OverlayOptions::default(),
+        }
+        .open_store(Failing(bytes.clone(), failing.clone()));
+        let (overlay, _) = opened.unwrap();
+        let layers = vec![StackedLayer::plain(overlay.clone())];
+        (
+            overlay,
+            Disk::new(Stack::new(layers, false, "test").unwrap()),
+        )
+    };
+    let (overlay, disk) = open();
+    disk.write_at(0, &vec![1; 10 * CLUSTER as usize]).unwrap();
+    disk.flush().unwrap();
+    disk.discard(0, 8 * CLUSTER).unwrap();
+    failing.store(true, Ordering::SeqCst);
+    disk.flush().unwrap_err();
+    failing.store(false, Ordering::SeqCst);
+    overlay.suspend([1; 32]).unwrap_err();
+    assert_eq!(
+        disk.discard(0, CLUSTER).unwrap_err().kind(),
+        ErrorKind::Poisoned
+    );
+    drop((overlay, disk));
+    let (overlay, disk) = open();
+    assert_eq!(overlay.used(), 10 * CLUSTER, "counted anew");
+    disk.discard(0, 8 * CLUSTER).unwrap();
+    disk.flush().unwrap();
+    assert_eq!(overlay.used(), 2 * CLUSTER);
+    disk.write_at(1 << 20, &[1; 512]).unwrap();
 }
 
 #[test]
@@ -425,7 +554,10 @@ fn a_revert_destroys_the_key_before_the_name_and_nothing_else() {
     assert!(!bench.overlay().exists());
     let left = std::fs::read(witness).unwrap();
     assert!(
-        left[..8192].iter().all(|b| *b == 0),
+        left[8..4096]
+            .iter()
+            .chain(&left[4104..8192])
+            .all(|b| *b == 0),
         "the wrapped key is still there"
     );
     let refused = overlay::revert(&bench.base()).unwrap_err();

@@ -392,6 +392,7 @@ fn a_commit_that_is_cut_anywhere_is_finished_by_the_next() {
             format: None,
             key: Some(&key),
             overlay: &session,
+            parents: vdisk::chain::Parents::default(),
             force_base: false,
         };
         commit.run(&mut |_| {

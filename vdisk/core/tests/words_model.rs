@@ -88,6 +88,33 @@ fn a_flush_takes_whatever_was_acknowledged_before_it() {
 }
 
 #[test]
+fn a_sector_that_another_made_visible_is_in_the_next_flush_too() {
+    loom::model(|| {
+        let zeros = Word {
+            cluster: 0,
+            mask: 0b10,
+        };
+        let words = Arc::new(Words::new(1, [zeros.bits()]));
+        let other = words.clone();
+        // The other moves the zeros of our sector into a cluster along with a sector of its own.
+        let writer = thread::spawn(move || assert!(other.move_in(0, 7, 0b10, 0b01)));
+        thread::yield_now();
+        let mut durable = zeros;
+        if words.get(0).cluster == 7 {
+            // Our bytes are in that cluster, our bit is set already; we are told it is done, and flush.
+            words.show(0, 0b10);
+            durable = flush(&words).unwrap_or(durable);
+            assert_eq!(
+                durable.cluster, 7,
+                "flushed into a cluster that no word on disk names"
+            );
+        }
+        writer.join().unwrap();
+        assert_eq!(flush(&words).unwrap_or(durable).mask, 0b11);
+    });
+}
+
+#[test]
 fn zeros_move_in_once_and_keep_what_another_zeroed() {
     loom::model(|| {
         let zeros = Word {

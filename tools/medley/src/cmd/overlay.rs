@@ -275,11 +275,13 @@ fn commit(args: Commit, ui: Ui) -> Result<()> {
     let keys = disk.unlock(ui, &found)?;
     let _watch = signals::Watch::start()?;
     let bytes = progress::Bytes::new(ui, "committing", found.probe.size);
+    let find = keys.finder();
     let committed = CommitOverlay {
         base: &disk.disk,
         format: disk.input_format,
         key: keys.own.as_ref(),
         overlay: &overlay,
+        parents: disk.parents.with(&find),
         force_base,
     }
     .run(&mut |done| bytes.at(done));

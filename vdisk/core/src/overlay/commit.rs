@@ -10,7 +10,8 @@ use std::path::Path;
 use serde::Serialize;
 use vdisk_xts::Xts;
 
-use super::{Base, OpenOverlay, OverlayOptions, State, revert};
+use super::{Base, OpenOverlay, OverlayOptions, revert};
+use crate::chain::Parents;
 use crate::device::SECTOR;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{DiskKey, Format, Mode, OpenImage};
@@ -31,6 +32,8 @@ pub struct CommitOverlay<'a> {
     pub key: Option<&'a DiskKey>,
     /// The overlay's file.
     pub overlay: &'a Path,
+    /// How the base's own parents are opened, if it is a differencing disk.
+    pub parents: Parents<'a>,
     /// See [`OverlayOptions::force_base`].
     pub force_base: bool,
 }
@@ -52,35 +55,24 @@ impl CommitOverlay<'_> {
             force_base: self.force_base,
             ..OverlayOptions::default()
         };
-        let key = self.key.map(|key| &key.key);
-        let (overlay, overlay_key) = OpenOverlay {
-            path: self.overlay,
-            base: Base::of(self.base, self.format)?,
-            base_key: key,
-            sharing: Sharing::Exclusive,
-            options: &options,
-        }
-        .open_for_commit()?;
-        let resumed = overlay
-            .superblock()
-            .is_some_and(|s| s.state == State::Committing);
-        overlay.begin_commit()?;
-        let opened = OpenImage {
+        // First, so that nobody writes the base after it was looked at.
+        let base = OpenImage {
             path: self.base,
             format: self.format,
             mode: Mode::Keep,
             key: self.key,
         }
-        .open();
-        let base = match opened {
-            Ok(opened) => opened.disk,
-            Err(e) => {
-                if !resumed {
-                    overlay.resume()?;
-                }
-                return Err(e);
-            }
-        };
+        .open_above(&self.parents)?
+        .disk;
+        let (overlay, overlay_key) = OpenOverlay {
+            path: self.overlay,
+            base: Base::of(self.base, self.format)?,
+            base_key: self.key.map(|key| &key.key),
+            sharing: Sharing::Exclusive,
+            options: &options,
+        }
+        .open_for_commit()?;
+        overlay.begin_commit()?;
 
         let source = StackedLayer::new(
             Box::new(overlay.clone()),

@@ -15,7 +15,7 @@ use super::{CLUSTER, Durable, Inner, Overlay, key, lock, quota, reaper};
 use crate::device::SECTOR;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Format, probe, random_key};
-use crate::store::{Draft, FileStore, Sharing, Store};
+use crate::store::{Draft, FileStore, Sharing, Store, directory, sync_directory};
 
 /// Where the index begins.
 const INDEX: u64 = 2 * superblock::LEN;
@@ -65,6 +65,11 @@ impl OpenOverlay<'_> {
             draft.publish()?;
         }
         let store = FileStore::open(self.path, self.sharing)?;
+        if self.sharing == Sharing::Exclusive && Superblock::is_wiped(&store)? {
+            // A revert that a crash kept from removing the name.
+            remove(self.path)?;
+            return self.open();
+        }
         self.open_store(store).map_err(|e| e.at_path(self.path))
     }
 
@@ -105,7 +110,11 @@ impl OpenOverlay<'_> {
 
         let sectors = superblock.base.sectors;
         let data = data_start(sectors);
-        let index = Index::stored(&store, sectors, INDEX, data)?;
+        let last = match superblock.state {
+            State::Open => u32::MAX.into(),
+            _ => superblock.clusters,
+        };
+        let index = Index::stored(&store, sectors, INDEX, data, last)?;
         if superblock.state == State::Open {
             (superblock.clusters, superblock.used) = count(&index, &store)?;
         } else if store.len()? < data + superblock.clusters * CLUSTER {
@@ -144,6 +153,7 @@ impl OpenOverlay<'_> {
                 superblock: Mutex::new(superblock),
                 freed: Mutex::default(),
                 frozen: AtomicBool::new(!writable),
+                unsettled: AtomicBool::new(false),
             }),
         };
         Ok((Overlay(Arc::new(inner)), key))
@@ -152,7 +162,7 @@ impl OpenOverlay<'_> {
     /// A base that is another, or that changed, has other sectors than those the overlay goes with.
     fn check_base(&self, superblock: &Superblock) -> Result<()> {
         let (made_for, found) = (superblock.base, self.base);
-        let refuse = |what: String| Err(Error::new(ErrorKind::InvalidRequest, what));
+        let refuse = |what: String| Err(Error::new(ErrorKind::Parent, what));
         if made_for.sectors != found.sectors {
             return refuse(format!(
                 "the overlay is for a disk of {} sectors, this one has {}",
@@ -160,8 +170,7 @@ impl OpenOverlay<'_> {
             ))
             .map_err(|e| e.remedy("open it above the disk it was made with"));
         }
-        // A commit that was interrupted has changed its base, and only it.
-        if self.options.force_base || superblock.state == State::Committing {
+        if self.options.force_base {
             return Ok(());
         }
         if made_for.id != found.id {
@@ -171,7 +180,14 @@ impl OpenOverlay<'_> {
             ))
             .map_err(|e| e.remedy("open it above the disk it was made with"));
         }
-        if made_for != found {
+        // A commit that was interrupted has changed its base, and only it.
+        if superblock.state == State::Committing {
+            return Ok(());
+        }
+        // A VHD says itself when it was written, and may be compacted; of others only their file tells.
+        let changed = made_for.modified != found.modified
+            || (found.id.is_nil() && made_for.file_len != found.file_len);
+        if changed {
             return refuse("the disk below was written since the overlay was made".into()).map_err(
                 |e| {
                     e.remedy(
@@ -279,17 +295,18 @@ impl Overlay {
     /// so is every opening that does not name the same machine.
     pub fn suspend(&self, saved: [u8; 32]) -> Result<()> {
         let durable = self.durable()?;
-        if self.0.index.is_changed() {
-            return Err(Error::new(
+        let frozen = durable.frozen.swap(true, Ordering::AcqRel);
+        let suspended = if self.0.is_settled() {
+            self.0.record(State::Suspended(saved))
+        } else {
+            Err(Error::new(
                 ErrorKind::InvalidRequest,
                 "the overlay has changes that were not flushed",
             )
-            .remedy("stop the machine, flush, and suspend again"));
-        }
-        durable.frozen.store(true, Ordering::Release);
-        let suspended = self.0.record(State::Suspended(saved));
+            .remedy("stop the machine, flush, and suspend again"))
+        };
         if suspended.is_err() {
-            durable.frozen.store(false, Ordering::Release);
+            durable.frozen.store(frozen, Ordering::Release);
         }
         suspended
     }
@@ -351,10 +368,16 @@ impl Inner {
         let Some(durable) = &self.durable else {
             return Ok(());
         };
-        if durable.frozen.load(Ordering::Acquire) || self.index.is_changed() {
+        if durable.frozen.load(Ordering::Acquire) || !self.is_settled() {
             return Ok(());
         }
         self.record(State::Clean)
+    }
+
+    /// Whether every word that changed is on the medium.
+    fn is_settled(&self) -> bool {
+        let unsettled = |d: &Durable| d.unsettled.load(Ordering::Acquire);
+        !self.index.is_changed() && !self.durable.as_ref().is_some_and(unsettled)
     }
 }
 
@@ -368,20 +391,21 @@ pub fn inspect(path: &Path) -> Result<Superblock> {
 pub fn revert(path: &Path) -> Result<()> {
     let store = FileStore::open(path, Sharing::Exclusive)?;
     // Anything else might be somebody's only disk.
-    let mut start = [0; 8];
-    let named = store.len()? >= INDEX && {
-        store.read_at(0, &mut start)?;
-        start == *b"MEDLEYOV"
-    };
-    if !named && Superblock::read(&store).is_err() {
+    if !Superblock::is_named(&store)? {
         return Err(Error::corrupt("not an overlay")
             .at_path(path)
             .remedy("check the name; a file that is no overlay is not touched"));
     }
     Superblock::wipe(&store)?;
-    std::fs::remove_file(path).map_err(|e| Error::io("cannot remove", e).at_path(path))?;
+    remove(path)?;
     reaper::bury(Box::new(store));
     Ok(())
+}
+
+/// Takes a name away for good.
+fn remove(path: &Path) -> Result<()> {
+    std::fs::remove_file(path).map_err(|e| Error::io("cannot remove", e).at_path(path))?;
+    sync_directory(directory(path))
 }
 
 /// What a check of an overlay found.

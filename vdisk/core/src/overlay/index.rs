@@ -23,6 +23,8 @@ pub(super) struct Stored {
     leaves: Box<[bool]>,
     /// Where the clusters begin.
     data: u64,
+    /// The highest number that a word may name.
+    last: u64,
 }
 
 /// All words of an overlay.
@@ -50,9 +52,15 @@ impl Index {
         }
     }
 
-    /// The index that lies in `store` from `at` on, for clusters that lie from `data` on. Costs one look
-    /// at which parts of the file are holes.
-    pub(super) fn stored(store: &dyn Store, sectors: u64, at: u64, data: u64) -> Result<Self> {
+    /// The index that lies in `store` from `at` on, for clusters that lie from `data` on, of which `last`
+    /// were handed out. Costs one look at which parts of the file are holes.
+    pub(super) fn stored(
+        store: &dyn Store,
+        sectors: u64,
+        at: u64,
+        data: u64,
+        last: u64,
+    ) -> Result<Self> {
         let mut index = Self::in_memory(sectors);
         let mut present = vec![false; index.leaves.len()];
         let (mut offset, end) = (at, at + stored_len(sectors));
@@ -69,6 +77,7 @@ impl Index {
             at,
             leaves: present.into(),
             data,
+            last,
         });
         Ok(index)
     }
@@ -172,6 +181,14 @@ impl Stored {
         let words = bytes.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b));
         for (bits, offset) in words.clone().zip((at..).step_by(WORD_LEN as usize)) {
             let word = Word::from_bits(bits);
+            if u64::from(word.cluster) > self.last {
+                return Err(Error::corrupt(format!(
+                    "the overlay's index names cluster {}, and {} were handed out",
+                    word.cluster, self.last
+                ))
+                .at_offset(offset)
+                .remedy("restore the overlay from a copy, or revert it"));
+            }
             if extent(word, self.data).is_some_and(|end| end > len) {
                 return Err(Error::corrupt(format!(
                     "the overlay's index names cluster {}, past the end of the file",

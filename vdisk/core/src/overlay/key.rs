@@ -22,7 +22,8 @@ fn wrapping(base: &XtsKey, overlay: Uuid) -> Result<KwAes256> {
     Hkdf::<Sha256>::new(Some(overlay.as_bytes()), base.as_bytes())
         .expand(PURPOSE, &mut *kek)
         .map_err(|_| Error::new(ErrorKind::Key, "cannot derive the overlay's wrapping key"))?;
-    Ok(KwAes256::new(&(*kek).into()))
+    KwAes256::new_from_slice(&*kek)
+        .map_err(|_| Error::new(ErrorKind::Key, "cannot use the overlay's wrapping key"))
 }
 
 pub(super) fn wrap(key: &XtsKey, base: &XtsKey, overlay: Uuid) -> Result<[u8; WRAPPED_LEN]> {

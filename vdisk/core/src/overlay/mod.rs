@@ -86,6 +86,8 @@ struct Durable {
     freed: Mutex<Vec<u64>>,
     /// Suspended, or only read: nothing may change.
     frozen: AtomicBool,
+    /// A flush took words that changed and has not made them durable; or it failed, and never will.
+    unsettled: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -160,7 +162,7 @@ impl Inner {
 
     /// Takes back a cluster that no word ever named. Its number stays a hole in the file.
     fn hand_back(&self, cluster: u32) {
-        self.used.fetch_sub(1, Ordering::Relaxed);
+        self.release(1);
         if let Err(e) = self.store.punch(self.offset(cluster), CLUSTER) {
             tracing::debug!("a cluster of the overlay could not be given back: {e}");
         }
@@ -192,17 +194,33 @@ impl Inner {
         }
     }
 
+    /// Counts clusters as not in use any more.
+    fn release(&self, clusters: u64) {
+        let less = |used: u64| Some(used.saturating_sub(clusters));
+        let _ = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
     /// Gives space back, or has the next flush do it where words on disk may still name it.
     fn give_back(&self, clusters: &mut Vec<u64>) -> Result<()> {
-        self.used
-            .fetch_sub(clusters.len() as u64, Ordering::Relaxed);
         match &self.durable {
-            None => punch(&*self.store, clusters),
+            None => self.punch(clusters),
             Some(durable) => {
                 lock(&durable.freed).append(clusters);
                 Ok(())
             }
         }
+    }
+
+    /// Punches clusters out of the file, neighbours together, and counts them as not in use any more.
+    fn punch(&self, clusters: &mut [u64]) -> Result<()> {
+        clusters.sort_unstable();
+        for run in clusters.chunk_by(|a, b| a + CLUSTER == *b) {
+            self.store.punch(run[0], run.len() as u64 * CLUSTER)?;
+            self.release(run.len() as u64);
+        }
+        Ok(())
     }
 
     /// Changes the words of sectors from `first` on, a leaf of them at most; the caller is alone. `change`
@@ -216,16 +234,30 @@ impl Inner {
     ) -> Result<Zeroed> {
         self.check_writable()?;
         let mut freed = Vec::new();
-        let mut done = 0;
+        let swept = self.sweep_words(first, max, change, &mut freed);
+        // Also after an error: what has gone so far has gone.
+        self.give_back(&mut freed)?;
+        swept
+    }
+
+    fn sweep_words(
+        &self,
+        first: u64,
+        max: u64,
+        change: impl Fn(Word, u32, bool) -> Option<Word>,
+        freed: &mut Vec<u64>,
+    ) -> Result<Zeroed> {
         let max = max.min(index::LEAF as u64 * CLUSTER_SECTORS);
-        let mut written = None;
+        let mut done = 0;
         while done < max {
             let (cluster, within, here) = split(first + done, max - done);
             let whole = CLUSTER_SECTORS.min(self.sectors - cluster * CLUSTER_SECTORS);
             let old = self.word(cluster)?;
             let Some(new) = change(old, mask(within, here), here >= whole) else {
-                written = Some(here);
-                break;
+                return Ok(match done {
+                    0 => Zeroed::NeedsWrite(here),
+                    _ => Zeroed::Done(done),
+                });
             };
             if new != old {
                 let (words, at) = self.index.entry(cluster, &*self.store)?;
@@ -236,22 +268,8 @@ impl Inner {
             }
             done += here;
         }
-        self.give_back(&mut freed)?;
-        Ok(match written {
-            Some(here) if done == 0 => Zeroed::NeedsWrite(here),
-            _ => Zeroed::Done(done),
-        })
+        Ok(Zeroed::Done(done))
     }
-}
-
-/// Punches clusters out of a file, neighbours together.
-fn punch(store: &dyn Store, clusters: &mut Vec<u64>) -> Result<()> {
-    clusters.sort_unstable();
-    for run in clusters.chunk_by(|a, b| a + CLUSTER == *b) {
-        store.punch(run[0], run.len() as u64 * CLUSTER)?;
-    }
-    clusters.clear();
-    Ok(())
 }
 
 /// The cluster of a sector, the sector within it, and how many of the next `max` lie in it.
@@ -387,6 +405,12 @@ impl Layer for Overlay {
         Ok(Published::Yes)
     }
 
+    fn cancel(&self, reservation: &Reservation) {
+        if let Some(fill) = reservation.zero_fill {
+            self.0.hand_back(self.0.number(fill.offset));
+        }
+    }
+
     fn zero(&self, first: u64, max: u64, _plain: bool) -> Result<Zeroed> {
         self.0.sweep(first, max, |word, sectors, whole| match word {
             _ if whole => Some(Word::ZERO),
@@ -426,6 +450,7 @@ impl Layer for Overlay {
         // Before the words: whatever is in this list is no longer named by those that are taken now, or
         // by those that the flush before took.
         let freed = std::mem::take(&mut *lock(&durable.freed));
+        durable.unsettled.store(true, Ordering::Release);
         Ok(Frozen {
             writes: self.0.index.take_changed(),
             freed,
@@ -443,9 +468,12 @@ impl Layer for Overlay {
             }
             self.0.store.sync()?;
         }
+        if let Some(durable) = &self.0.durable {
+            durable.unsettled.store(false, Ordering::Release);
+        }
         // No word on disk names these any more. The flush has done its work; space that cannot be given
         // back is only space.
-        if let Err(e) = punch(&*self.0.store, &mut freed) {
+        if let Err(e) = self.0.punch(&mut freed) {
             tracing::warn!("space of the overlay could not be given back: {e}");
         }
         Ok(())

@@ -162,10 +162,11 @@ impl Superblock {
         check_size(sectors).map_err(|e| e.at_offset(40))?;
         let (clusters, used, quota) = (fields.u64(), fields.u64(), fields.u64());
         // Words have 32 bits for a cluster's number.
-        if clusters.max(used) > u64::from(u32::MAX) {
-            let what =
-                format!("an overlay that has handed out {clusters} clusters and uses {used}");
-            return Err(Error::corrupt(what).at_offset(48));
+        if clusters.max(quota) > u64::from(u32::MAX) || used > clusters {
+            return Err(Error::corrupt(format!(
+                "an overlay of {clusters} clusters, {used} in use, {quota} allowed"
+            ))
+            .at_offset(48));
         }
         let base = Base {
             id: Uuid::from_bytes(fields.array()),
@@ -242,11 +243,43 @@ impl Superblock {
         Ok(())
     }
 
-    /// Destroys the overlay: without the key in a superblock its clusters are noise.
+    /// Destroys the overlay: without the key in a superblock its clusters are noise. What is left says that
+    /// it was one.
     pub(super) fn wipe(store: &dyn Store) -> Result<()> {
-        store.write_at(0, &[0; 2 * LEN as usize])?;
+        store.write_at(0, &wiped())?;
         store.sync()
     }
+
+    /// Whether this is what [`Superblock::wipe`] leaves.
+    pub(super) fn is_wiped(store: &dyn Store) -> Result<bool> {
+        let mut start = [0; 2 * LEN as usize];
+        if store.len()? < start.len() as u64 {
+            return Ok(false);
+        }
+        store.read_at(0, &mut start)?;
+        Ok(start == wiped())
+    }
+
+    /// Whether the file calls itself an overlay, whole or not.
+    pub(super) fn is_named(store: &dyn Store) -> Result<bool> {
+        let mut named = false;
+        for at in [0, LEN] {
+            let mut magic = [0; MAGIC.len()];
+            if at + LEN <= store.len()? {
+                store.read_at(at, &mut magic)?;
+                named |= magic == *MAGIC;
+            }
+        }
+        Ok(named)
+    }
+}
+
+fn wiped() -> [u8; 2 * LEN as usize] {
+    let mut start = [0; 2 * LEN as usize];
+    for copy in start.chunks_exact_mut(LEN as usize) {
+        copy[..MAGIC.len()].copy_from_slice(MAGIC);
+    }
+    start
 }
 
 /// Takes fields off a superblock, whose length was checked.

@@ -52,6 +52,8 @@ pub struct Words {
     words: Box<[AtomicU64]>,
     /// Bit n: page n changed since a flush last took it.
     changed: AtomicU64,
+    /// Writers that may have changed a word and not yet set its page's mark.
+    changing: AtomicU64,
 }
 
 impl Words {
@@ -63,6 +65,7 @@ impl Words {
         Self {
             words: std::iter::repeat_with(next).take(pages * PAGE).collect(),
             changed: AtomicU64::new(0),
+            changing: AtomicU64::new(0),
         }
     }
 
@@ -83,6 +86,17 @@ impl Words {
         self.changed.fetch_or(1 << (index / PAGE), Ordering::AcqRel);
     }
 
+    /// Swaps a word and sets its page's mark. Between the two, others can tell that a mark is still to come.
+    fn change(&self, index: usize, old: Word, new: Word) -> Result<(), Word> {
+        self.changing.fetch_add(1, Ordering::AcqRel);
+        let changed = self.swap(index, old, new);
+        if changed.is_ok() {
+            self.mark(index);
+        }
+        self.changing.fetch_sub(1, Ordering::AcqRel);
+        changed
+    }
+
     /// Gives a cluster that nothing is known of the place `offered`; answers the word that stands then.
     /// Nothing is visible yet, so a flush need not know.
     pub fn claim(&self, index: usize, offered: u32) -> Word {
@@ -96,7 +110,9 @@ impl Words {
         }
     }
 
-    /// Makes sectors visible whose bytes were written to the word's own cluster.
+    /// Makes sectors visible whose bytes were written to the word's own cluster. Whoever calls is told that
+    /// they will be in the next flush, so it is not enough that another made them visible: that one's mark
+    /// must be there too.
     pub fn show(&self, index: usize, sectors: u32) {
         let mut word = self.get(index);
         while word.mask & sectors != sectors {
@@ -104,10 +120,13 @@ impl Words {
                 mask: word.mask | sectors,
                 ..word
             };
-            match self.swap(index, word, new) {
-                Ok(()) => return self.mark(index),
+            match self.change(index, word, new) {
+                Ok(()) => return,
                 Err(found) => word = found,
             }
+        }
+        if self.changing.load(Ordering::Acquire) != 0 {
+            self.mark(index);
         }
     }
 
@@ -121,11 +140,7 @@ impl Words {
             mask: zeros | sectors,
         };
         let unchanged = word.cluster == 0 && word.mask & !sectors == zeros;
-        let moved = unchanged && self.swap(index, word, new).is_ok();
-        if moved {
-            self.mark(index);
-        }
-        moved
+        unchanged && self.change(index, word, new).is_ok()
     }
 
     /// Puts `new` in place of whatever stands and answers that. For callers that are alone with the word.

@@ -99,7 +99,7 @@ impl Drop for Draft {
 }
 
 /// The folder a file lies in.
-fn directory(path: &Path) -> &Path {
+pub(crate) fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(dir) if dir != Path::new("") => dir,
         _ => Path::new("."),
@@ -107,7 +107,7 @@ fn directory(path: &Path) -> &Path {
 }
 
 /// Makes names in a folder durable.
-fn sync_directory(dir: &Path) -> Result<()> {
+pub(crate) fn sync_directory(dir: &Path) -> Result<()> {
     File::open(dir)
         .and_then(|d| d.sync_all())
         .map_err(|e| Error::io("cannot sync the folder", e).at_path(dir))

@@ -5,6 +5,7 @@ mod file;
 mod memory;
 
 pub use draft::Draft;
+pub(crate) use draft::{directory, sync_directory};
 pub use file::{FileStore, Sharing};
 pub use memory::MemoryStore;
 
