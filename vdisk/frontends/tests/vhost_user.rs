@@ -608,6 +608,37 @@ fn the_log_names_every_page_that_was_written() {
     assert!(!log.dirty(queue.data(5)), "logged after the log's end");
 }
 
+/// A server is killed after it gave a chain back and before it said so: the driver sleeps, and wakes up
+/// when the next server is there, or when it names another eventfd.
+#[test]
+fn a_call_that_was_lost_is_made_again() {
+    for without in [0, 1 << 29] {
+        let served = Served::zeros();
+        let mut client = served.client(Options {
+            without,
+            ..Options::default()
+        });
+        let silence = Duration::from_millis(100);
+        while client.queues[0].called(silence).unwrap() {}
+        // The driver hears of the first request and sleeps on, as if it had not.
+        client.queues[0].read(0, 0, 4096);
+        client.queues[0].kick().unwrap();
+        assert!(client.queues[0].called(LIMIT).unwrap());
+        while client.queues[0].called(silence).unwrap() {}
+        client.set_calls().unwrap();
+        assert!(client.queues[0].called(LIMIT).unwrap());
+        while client.queues[0].called(silence).unwrap() {}
+
+        served.server.shutdown().unwrap();
+        let path = served.dir.path().join("v.sock");
+        let options = VhostUserOptions::default();
+        let _server = VhostUserServer::bind(&path, served.disk, options).unwrap();
+        client.reconnect(&path).unwrap();
+        assert!(client.queues[0].called(LIMIT).unwrap());
+        assert_eq!(client.queues[0].poll().unwrap().slot, 0);
+    }
+}
+
 /// Set for the child of `a_killed_server_loses_nothing`.
 const CHILD: &str = "MEDLEY_TEST_VHOST_SERVER";
 
@@ -699,6 +730,7 @@ fn a_killed_server_loses_nothing() {
         }
         drop(server);
         for (queue, busy) in client.queues.iter_mut().zip(&mut busy) {
+            queue.called(Duration::ZERO).unwrap();
             while let Some(done) = queue.poll() {
                 assert!(
                     busy[usize::from(done.slot)].take().is_some(),
@@ -710,6 +742,7 @@ fn a_killed_server_loses_nothing() {
         server = serve();
         eventually(&mut || client.reconnect(&socket));
         for (queue, busy) in client.queues.iter_mut().zip(&mut busy) {
+            assert!(queue.called(LIMIT).unwrap(), "a sleeping driver sleeps on");
             while queue.in_flight() > 0 {
                 let done = queue.wait(LIMIT).unwrap();
                 assert_eq!(done.status, status::OK);

@@ -163,10 +163,8 @@ impl Client {
             self.frontend.set_vring_base(index, base).map_err(other)?;
         }
         self.address(false)?;
+        self.set_calls()?;
         for (index, queue) in self.queues.iter().enumerate() {
-            self.frontend
-                .set_vring_call(index, &queue.call)
-                .map_err(other)?;
             self.frontend
                 .set_vring_kick(index, &queue.kick)
                 .map_err(other)?;
@@ -178,6 +176,16 @@ impl Client {
         }
         // Whatever was offered while nobody listened.
         self.queues.iter().try_for_each(Queue::kick_anyway)
+    }
+
+    /// Tells the server, again, where to call.
+    pub fn set_calls(&mut self) -> io::Result<()> {
+        for (index, queue) in self.queues.iter().enumerate() {
+            self.frontend
+                .set_vring_call(index, &queue.call)
+                .map_err(other)?;
+        }
+        Ok(())
     }
 
     fn regions(&self) -> Vec<VhostUserMemoryRegionInfo> {

@@ -313,6 +313,13 @@ impl Queue {
         })
     }
 
+    /// Sleeps until the server calls, without a look at the used ring; whether it did. Forgets the call.
+    pub fn called(&self, limit: Duration) -> io::Result<bool> {
+        let millis = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+        self.called.wait(millis, &mut [EpollEvent::default()])?;
+        Ok(self.call.read().is_ok())
+    }
+
     /// Waits for a request to come back.
     pub fn wait(&mut self, limit: Duration) -> io::Result<Done> {
         let end = Instant::now() + limit;

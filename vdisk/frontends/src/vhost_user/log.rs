@@ -1,7 +1,7 @@
 //! The log of pages that we wrote to, which lets a machine be migrated or suspended while it runs: one
 //! bit for each 4 KiB of the guest's physical memory.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::Release;
 
 use super::memory::Window;
 
@@ -22,7 +22,8 @@ impl DirtyLog {
             let Some(byte) = usize::try_from(page / 8).ok().filter(|b| *b < self.0.len()) else {
                 return;
             };
-            self.0.u8(byte).fetch_or(1 << (page % 8), Relaxed);
+            // Whoever sees the bit sees what was written before it.
+            self.0.u8(byte).fetch_or(1 << (page % 8), Release);
         }
     }
 }
@@ -30,6 +31,7 @@ impl DirtyLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::Ordering::Relaxed;
 
     #[test]
     fn every_page_that_is_touched_and_no_other() {

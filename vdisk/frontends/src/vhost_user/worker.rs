@@ -121,14 +121,22 @@ fn run(queue: &mut Queue, kick: &Doorbell, bells: &Doorbells, stop: &Stop) {
         }
     };
     let wanted = || stop.wanted.load(Relaxed);
+    // The server before us may have died after it gave chains back and before it said so, and the driver
+    // may be asleep since. One interrupt too many does no harm.
+    interrupt();
     let mut sound = true;
-    while !wanted() {
+    loop {
+        // Even if we are to stop already: the queue stands where the requests that a server before us
+        // left behind are done.
         if sound && let Err(broken) = queue.serve(&mut || !wanted(), &interrupt) {
             tracing::warn!(%broken, "a guest's queue cannot be served any more");
             sound = false;
             if let Some(error) = &bells.error {
                 error.ring();
             }
+        }
+        if wanted() {
+            return;
         }
         let mut fds = [
             PollFd::new(stop.bell.as_fd(), PollFlags::POLLIN),
@@ -140,5 +148,58 @@ fn run(queue: &mut Queue, kick: &Doorbell, bells: &Doorbells, stop: &Stop) {
         if sound {
             kick.hush();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::device::Device;
+    use super::super::execute::Executor;
+    use super::super::inflight::Inflight;
+    use super::super::memory::{Memory, Region, Window};
+    use super::super::ring::Layout;
+    use super::super::server::VhostUserOptions;
+    use super::*;
+    use vdisk::Disk;
+    use vdisk::memory::MemoryDisk;
+
+    fn bell() -> Doorbell {
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).unwrap();
+        Doorbell::from_client(File::from(std::os::fd::OwnedFd::from(event))).unwrap()
+    }
+
+    /// A queue with one request that a killed server had taken is stopped at once.
+    #[test]
+    fn what_was_left_behind_is_done_before_any_stop() {
+        let guest = Window::private(4096).unwrap();
+        guest.u16(258).store(1u16.to_le(), Relaxed); // One chain is available: an empty one.
+        let mut memory = Memory::default();
+        let region = Region {
+            guest: 0,
+            client: 0,
+            window: guest.clone(),
+        };
+        memory.add(region).unwrap();
+        let shared = Window::private(4096).unwrap();
+        shared.u16(8).store(1u16.to_le(), Relaxed); // The version.
+        shared.u8(16).store(1, Relaxed); // Head 0 is in flight.
+        let layout = Layout {
+            size: 16,
+            descriptors: 0,
+            available: 256,
+            used: 512,
+        };
+        let disk = Disk::new(MemoryDisk::new(1));
+        let device = Arc::new(Device::new(disk, &VhostUserOptions::default()));
+        let inflight = Inflight::of(&shared, 0, 16);
+        let executor = Executor::new(device, false);
+        let mut queue = Queue::new(Arc::new(memory), layout, false, 0, inflight, executor).unwrap();
+        let stop = Stop {
+            wanted: AtomicBool::new(true),
+            bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC).unwrap(),
+        };
+        run(&mut queue, &bell(), &Doorbells::default(), &stop);
+        assert_eq!(queue.next_available(), 1);
+        assert_eq!(u16::from_le(guest.u16(514).load(Relaxed)), 1);
     }
 }
