@@ -15,6 +15,7 @@ use common::Random;
 use vdisk::Disk;
 use vdisk::image::{Format, Mode, OpenImage};
 use vdisk::memory::MemoryDisk;
+use vdisk::{BlockDevice, DeviceInfo, Extent};
 use vdisk_frontends::Error;
 use vdisk_frontends::vhost_user::{Layout, VhostUserOptions, VhostUserServer, process};
 use vdisk_vhost_client::{Client, Done, Memory, Options, Queue, Segment, flag, status};
@@ -156,6 +157,8 @@ fn wrong_requests_fail_alone() {
         (13, 0, 8, 2, status::UNSUPP),
         (13, SECTORS, 1, 0, status::IOERR),
         (11, u64::MAX, u32::MAX, 0, status::IOERR),
+        (11, 0, (4 << 20) + 1, 0, status::IOERR),
+        (13, 0, (4 << 20) + 1, 1, status::IOERR),
     ] {
         queue.range(0, kind, sector, sectors, flags);
         assert_eq!(
@@ -637,6 +640,90 @@ fn a_call_that_was_lost_is_made_again() {
         assert!(client.queues[0].called(LIMIT).unwrap());
         assert_eq!(client.queues[0].poll().unwrap().slot, 0);
     }
+}
+
+/// A large disk that is slow to write.
+struct Slow(DeviceInfo);
+
+impl BlockDevice for Slow {
+    fn info(&self) -> &DeviceInfo {
+        &self.0
+    }
+
+    fn read_at(&self, _: u64, buf: &mut [u8]) -> vdisk::Result<()> {
+        buf.fill(0);
+        Ok(())
+    }
+
+    fn write_at(&self, _: u64, buf: &[u8]) -> vdisk::Result<()> {
+        std::thread::sleep(Duration::from_nanos(buf.len() as u64 * 10));
+        Ok(())
+    }
+
+    fn write_zeroes(&self, _: u64, len: u64) -> vdisk::Result<()> {
+        std::thread::sleep(Duration::from_nanos(len * 10));
+        Ok(())
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> vdisk::Result<()> {
+        self.write_zeroes(offset, len)
+    }
+
+    fn flush(&self) -> vdisk::Result<()> {
+        Ok(())
+    }
+
+    fn extents(&self, _: u64, _: u64, _: &mut dyn FnMut(Extent)) -> vdisk::Result<()> {
+        Ok(())
+    }
+}
+
+/// Zeros for twenty seconds: the server stops all the same, and the next one does the request.
+#[test]
+fn long_zeroing_does_not_hold_up_a_server_that_stops() {
+    for (kind, flags) in [(13, 0), (13, 1), (11, 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("v.sock");
+        let slow = Disk::new(Slow(DeviceInfo {
+            size: 8 << 30,
+            read_only: false,
+            preferred_io: 4096,
+            name: "slow".into(),
+        }));
+        let server = VhostUserServer::bind(&path, slow, VhostUserOptions::default()).unwrap();
+        let mut client = Client::connect(&path, Options::default()).unwrap();
+        client.queues[0].range(0, kind, 0, 4 << 20, flags);
+        client.queues[0].kick().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let begin = Instant::now();
+        server.shutdown().unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(5), "{kind} {flags}");
+        assert!(client.queues[0].poll().is_none(), "{kind} {flags}");
+        // Its successor has nothing there: the request is answered at last, and it alone.
+        let disk = Disk::new(MemoryDisk::new(SECTORS));
+        let _server = VhostUserServer::bind(&path, disk, VhostUserOptions::default()).unwrap();
+        client.reconnect(&path).unwrap();
+        let done = client.queues[0].wait(LIMIT).unwrap();
+        assert_eq!((done.slot, done.status), (0, status::IOERR));
+        assert_eq!(client.queues[0].in_flight(), 0);
+    }
+}
+
+/// A queue whose rings are taken away waits until they are back.
+#[test]
+fn memory_goes_and_comes_back() {
+    let served = Served::zeros();
+    let mut client = served.client(Options::default());
+    client.queues[0].read(0, 0, 4096);
+    assert_eq!(finish(&mut client.queues[0]).status, status::OK);
+    client.unplug().unwrap();
+    client.queues[0].read(1, 0, 4096);
+    client.queues[0].kick_anyway().unwrap();
+    let silent = client.queues[0].wait(Duration::from_millis(100));
+    assert_eq!(silent.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    client.plug().unwrap();
+    let done = client.queues[0].wait(LIMIT).unwrap();
+    assert_eq!((done.slot, done.status), (1, status::OK));
 }
 
 /// Set for the child of `a_killed_server_loses_nothing`.

@@ -131,7 +131,8 @@ impl Client {
             | Protocol::CONFIG
             | Protocol::REPLY_ACK
             | Protocol::LOG_SHMFD
-            | Protocol::INFLIGHT_SHMFD;
+            | Protocol::INFLIGHT_SHMFD
+            | Protocol::CONFIGURE_MEM_SLOTS;
         let protocol = frontend.get_protocol_features().map_err(other)? & known;
         frontend.set_protocol_features(protocol).map_err(other)?;
         if protocol.contains(Protocol::REPLY_ACK) {
@@ -186,6 +187,25 @@ impl Client {
                 .map_err(other)?;
         }
         Ok(())
+    }
+
+    /// Takes all memory away from the server.
+    pub fn unplug(&mut self) -> io::Result<()> {
+        let regions = self.regions();
+        let remove = |region| self.frontend.remove_mem_region(region).map_err(other);
+        regions.iter().try_for_each(remove)
+    }
+
+    /// Gives it back.
+    pub fn plug(&mut self) -> io::Result<()> {
+        let regions = self.regions();
+        let add = |region| {
+            self.frontend
+                .add_mem_region(region)
+                .map(drop)
+                .map_err(other)
+        };
+        regions.iter().try_for_each(add)
     }
 
     fn regions(&self) -> Vec<VhostUserMemoryRegionInfo> {

@@ -12,10 +12,12 @@ const HEADS: u32 = 16;
 const TRACK: u32 = 63;
 /// Segments of a request: a queue of 128 entries less header and status.
 const SEG_MAX: u32 = 126;
-/// Ranges in one discard or write of zeros.
-pub const MAX_RANGES: usize = 32;
+/// Ranges in one discard.
+pub const MAX_DISCARDS: u32 = 32;
+/// Ranges in one write of zeros, which may take as long as any write of that length.
+pub const MAX_ZEROES: u32 = 1;
 /// Sectors in one such range: 2 GiB.
-const MAX_RANGE_SECTORS: u32 = 4 << 20;
+pub const MAX_RANGE_SECTORS: u32 = 4 << 20;
 
 /// Bytes of the configuration space that we fill.
 const CONFIG_LEN: usize = 60;
@@ -107,10 +109,10 @@ impl Device {
         put(32, &[1]);
         put(34, &self.queues.to_le_bytes());
         put(36, &MAX_RANGE_SECTORS.to_le_bytes());
-        put(40, &(MAX_RANGES as u32).to_le_bytes());
+        put(40, &MAX_DISCARDS.to_le_bytes());
         put(44, &8u32.to_le_bytes());
         put(48, &MAX_RANGE_SECTORS.to_le_bytes());
-        put(52, &(MAX_RANGES as u32).to_le_bytes());
+        put(52, &MAX_ZEROES.to_le_bytes());
         put(56, &[1]);
         let byte = |at: u64| {
             usize::try_from(at)

@@ -2,12 +2,13 @@
 //! through a buffer where they are short, so that a request of many pages is few calls of the disk.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use vdisk::SECTOR;
 use zeroize::Zeroizing;
 
 use super::chain::{Chain, Segments};
-use super::device::{Device, MAX_DATA, MAX_RANGES};
+use super::device::{Device, MAX_DATA, MAX_DISCARDS, MAX_RANGE_SECTORS, MAX_ZEROES};
 use super::memory::Memory;
 use super::request::Kind;
 use crate::stats::Op;
@@ -17,6 +18,9 @@ use crate::zeros;
 const DIRECT: u64 = 16 << 10;
 /// Bytes of the buffer for shorter runs.
 const STAGING: usize = 128 << 10;
+/// Bytes that are discarded, or become zeros, at once: whole blocks of any format, and not so many that
+/// whoever wants to stop us would notice.
+const PIECE: u64 = 16 << 20;
 
 /// How a request ended, in the driver's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,18 +33,25 @@ pub enum Status {
     Unsupported = 2,
 }
 
-/// Why a request was not done; the driver is told no more.
-struct Failed(Status);
+/// Why a request was not done.
+enum Undone {
+    /// It failed; the driver is told no more.
+    Failed(Status),
+    /// We are to stop.
+    Stopped,
+}
 
-impl From<vdisk::Error> for Failed {
+use Undone::{Failed, Stopped};
+
+impl From<vdisk::Error> for Undone {
     fn from(error: vdisk::Error) -> Self {
         tracing::debug!(%error, "request of a guest failed");
-        Self(Status::IoError)
+        Failed(Status::IoError)
     }
 }
 
 /// What [`Segments`] say about memory that is not there.
-fn no_memory() -> Failed {
+fn no_memory() -> Undone {
     Failed(Status::IoError)
 }
 
@@ -61,26 +72,34 @@ impl Executor {
         }
     }
 
-    /// Does a request; how it ended, and how many of its writable bytes were written.
-    pub fn run(&mut self, memory: &Memory, kind: Kind, chain: &mut Chain) -> (Status, u64) {
+    /// Does a request; how it ended, and how many of its writable bytes were written. A long one asks
+    /// `go_on` now and then; none if it said no, and the request has to be done again from its beginning.
+    pub fn run(
+        &mut self,
+        memory: &Memory,
+        kind: Kind,
+        chain: &mut Chain,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Option<(Status, u64)> {
         let room = chain.writable.len();
         let done = match kind {
             Kind::Read(sector) => self.read(memory, sector, &mut chain.writable),
             Kind::Write(sector) => self.write(memory, sector, &mut chain.readable),
             Kind::Flush => self.flush(),
             Kind::Identify => self.identify(memory, &mut chain.writable),
-            Kind::Discard => self.zero(memory, &mut chain.readable, true),
-            Kind::WriteZeroes => self.zero(memory, &mut chain.readable, false),
+            Kind::Discard => self.zero(memory, &mut chain.readable, true, go_on),
+            Kind::WriteZeroes => self.zero(memory, &mut chain.readable, false, go_on),
             Kind::Unknown => Err(Failed(Status::Unsupported)),
         };
         match done {
-            Ok(()) => (Status::Ok, room - chain.writable.len()),
-            Err(Failed(status)) => (status, 0),
+            Ok(()) => Some((Status::Ok, room - chain.writable.len())),
+            Err(Failed(status)) => Some((status, 0)),
+            Err(Stopped) => None,
         }
     }
 
     /// Where on the disk a request of `len` bytes at `sector` lies.
-    fn place(&self, sector: u64, len: u64) -> Result<u64, Failed> {
+    fn place(&self, sector: u64, len: u64) -> Result<u64, Undone> {
         let offset = sector.checked_mul(SECTOR);
         let end = offset.and_then(|offset| offset.checked_add(len));
         match (offset, end) {
@@ -89,7 +108,7 @@ impl Executor {
         }
     }
 
-    fn data(&self, sector: u64, segments: &Segments) -> Result<(u64, u64), Failed> {
+    fn data(&self, sector: u64, segments: &Segments) -> Result<(u64, u64), Undone> {
         let len = segments.len();
         if len > MAX_DATA || !len.is_multiple_of(SECTOR) {
             return Err(Failed(Status::IoError));
@@ -97,7 +116,7 @@ impl Executor {
         Ok((self.place(sector, len)?, len))
     }
 
-    fn check_writable(&self) -> Result<(), Failed> {
+    fn check_writable(&self) -> Result<(), Undone> {
         if self.device.read_only {
             return Err(Failed(Status::IoError));
         }
@@ -109,7 +128,7 @@ impl Executor {
         memory: &Memory,
         sector: u64,
         segments: &mut Segments,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), Undone> {
         let (offset, len) = self.data(sector, segments)?;
         let device = self.device.clone();
         device.stats.time(Op::Read, len, || {
@@ -140,7 +159,7 @@ impl Executor {
         memory: &Memory,
         sector: u64,
         segments: &mut Segments,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), Undone> {
         self.check_writable()?;
         let (offset, len) = self.data(sector, segments)?;
         let device = self.device.clone();
@@ -163,20 +182,20 @@ impl Executor {
                     done += n as u64;
                 }
             }
-            Ok::<_, Failed>(())
+            Ok::<_, Undone>(())
         })?;
         self.settle()
     }
 
     /// Makes a write durable for a driver that will not ask for it.
-    fn settle(&self) -> Result<(), Failed> {
+    fn settle(&self) -> Result<(), Undone> {
         if self.write_through {
             self.flush()?;
         }
         Ok(())
     }
 
-    fn flush(&self) -> Result<(), Failed> {
+    fn flush(&self) -> Result<(), Undone> {
         if self.device.read_only {
             return Ok(());
         }
@@ -184,7 +203,7 @@ impl Executor {
         Ok(device.stats.time(Op::Flush, 0, || device.disk.flush())?)
     }
 
-    fn identify(&self, memory: &Memory, segments: &mut Segments) -> Result<(), Failed> {
+    fn identify(&self, memory: &Memory, segments: &mut Segments) -> Result<(), Undone> {
         segments
             .copy_in(memory, &self.device.serial)
             .ok_or_else(no_memory)
@@ -192,11 +211,19 @@ impl Executor {
 
     /// Discards, or writes zeros to, the ranges that the driver lists: all of them, or none if one is
     /// wrong.
-    fn zero(&self, memory: &Memory, segments: &mut Segments, discard: bool) -> Result<(), Failed> {
+    fn zero(
+        &self,
+        memory: &Memory,
+        segments: &mut Segments,
+        discard: bool,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Undone> {
         const RANGE: usize = 16;
         const UNMAP: u32 = 1;
         self.check_writable()?;
-        let mut raw = [0; RANGE * MAX_RANGES];
+        let most = if discard { MAX_DISCARDS } else { MAX_ZEROES };
+        let mut raw = [0; RANGE * MAX_DISCARDS as usize];
+        let raw = &mut raw[..RANGE * most as usize];
         let len = usize::try_from(segments.len()).unwrap_or(usize::MAX);
         let Some(raw) = raw.get_mut(..len).filter(|raw| raw.len() % RANGE == 0) else {
             return Err(Failed(Status::IoError));
@@ -218,18 +245,26 @@ impl Executor {
             if flags & !UNMAP != 0 || (discard && flags != 0) {
                 return Err(Failed(Status::Unsupported));
             }
+            if len > u64::from(MAX_RANGE_SECTORS) * SECTOR {
+                return Err(Failed(Status::IoError));
+            }
             self.place(sector, len)?;
         }
         let Device { disk, stats, .. } = &*self.device;
         for (sector, len, flags) in ranges() {
             let offset = self.place(sector, len)?;
-            if discard {
-                stats.time(Op::Discard, len, || disk.discard(offset, len))?;
-            } else if flags & UNMAP != 0 {
-                stats.time(Op::Zero, len, || disk.write_zeroes(offset, len))?;
-            } else {
-                stats.time(Op::Zero, len, || zeros::write_solid(disk, offset, len))?;
+            let begin = Instant::now();
+            let done = in_pieces(offset, len, go_on, |offset, len| match (discard, flags) {
+                (true, _) => disk.discard(offset, len),
+                (false, UNMAP) => disk.write_zeroes(offset, len),
+                _ => zeros::write_solid(disk, offset, len),
+            });
+            if let Err(Stopped) = done {
+                return done;
             }
+            let op = if discard { Op::Discard } else { Op::Zero };
+            stats.count(op, len, begin.elapsed(), done.is_ok());
+            done?;
         }
         self.settle()
     }
@@ -240,6 +275,25 @@ impl Executor {
         }
         &mut self.staging[..len]
     }
+}
+
+/// Works on a range piece by piece, as long as `go_on` says yes between two of them.
+fn in_pieces(
+    offset: u64,
+    len: u64,
+    go_on: &mut dyn FnMut() -> bool,
+    work: impl Fn(u64, u64) -> vdisk::Result<()>,
+) -> Result<(), Undone> {
+    let (mut at, end) = (offset, offset + len);
+    while at < end {
+        if at > offset && !go_on() {
+            return Err(Stopped);
+        }
+        let next = (at - at % PIECE + PIECE).min(end);
+        work(at, next - at)?;
+        at = next;
+    }
+    Ok(())
 }
 
 /// Takes a run of whole sectors off the front that lies together in our address space, if it is long or

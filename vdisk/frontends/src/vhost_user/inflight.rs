@@ -121,6 +121,13 @@ impl Inflight {
         compiler_fence(SeqCst);
     }
 
+    /// Says that a chain was not taken after all.
+    pub fn cancel(&self, head: u16) {
+        if head < self.size {
+            self.shared.u8(entry(head) + E_INFLIGHT).store(0, Relaxed);
+        }
+    }
+
     /// Gives a chain back, so that at no moment it is neither in flight nor used.
     pub fn end(&self, ring: &mut Ring, head: u16, written: u32) {
         if head >= self.size {

@@ -61,7 +61,7 @@ impl Queue {
     }
 
     /// Serves what is available until there is no more, then asks to be kicked; or until `go_on` says no,
-    /// which is asked before each request. `interrupt` is called when the driver wants to know.
+    /// which is asked before each request and within long ones. `interrupt` is called when the driver wants to know.
     pub fn serve(
         &mut self,
         go_on: &mut dyn FnMut() -> bool,
@@ -69,7 +69,7 @@ impl Queue {
     ) -> Result<(), Broken> {
         // Even if we shall stop: who asks then where the queue stands is not told of these.
         for head in std::mem::take(&mut self.unfinished) {
-            self.one(head);
+            self.one(head, &mut || true);
         }
         loop {
             self.ring.be_busy();
@@ -78,7 +78,13 @@ impl Queue {
                 if let Some(inflight) = &mut self.inflight {
                     inflight.begin(head);
                 }
-                self.one(head);
+                if !self.one(head, go_on) {
+                    self.ring.unpop();
+                    if let Some(inflight) = &self.inflight {
+                        inflight.cancel(head);
+                    }
+                    break;
+                }
                 if self.interrupted.elapsed() > PATIENCE {
                     self.interrupt(interrupt);
                 }
@@ -104,12 +110,17 @@ impl Queue {
         self.memory.mark(layout.used, layout.used_len());
     }
 
-    /// Does one request and gives its chain back.
-    fn one(&mut self, head: u16) {
+    /// Does one request and gives its chain back; or returns false if `go_on` would not have it.
+    fn one(&mut self, head: u16, go_on: &mut dyn FnMut() -> bool) -> bool {
         let walked = self.chain.walk(&self.memory, self.ring.layout(), head);
         let (status, written) = match parse(&self.memory, &mut self.chain, walked) {
             Ok(Request { kind, status }) => {
-                let (answer, written) = self.executor.run(&self.memory, kind, &mut self.chain);
+                let executor = &mut self.executor;
+                let Some((answer, written)) =
+                    executor.run(&self.memory, kind, &mut self.chain, go_on)
+                else {
+                    return false;
+                };
                 (Some((status, answer)), written)
             }
             Err(Malformed { status, why }) => {
@@ -128,6 +139,7 @@ impl Queue {
             None => self.ring.push(head, written),
         }
         self.mark_used();
+        true
     }
 }
 

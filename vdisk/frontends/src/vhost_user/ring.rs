@@ -136,6 +136,11 @@ impl Ring {
         Ok(Some(head))
     }
 
+    /// Leaves the chain that was taken last to be taken again.
+    pub fn unpop(&mut self) {
+        self.next_available = self.next_available.wrapping_sub(1);
+    }
+
     /// Gives a chain back, `written` bytes of which the device wrote.
     pub fn push(&mut self, head: u16, written: u32) {
         let entry = 4 + 8 * usize::from(self.next_used % self.layout.size);

@@ -159,15 +159,19 @@ impl Session {
         ) else {
             return Ok(());
         };
-        let guest = |client| {
-            let address = self.memory.guest_address(client);
-            address.ok_or_else(|| refused("a ring lies outside the memory that was shared"))
+        let guest = |client| self.memory.guest_address(client);
+        let (Some(descriptors), Some(available), Some(used)) =
+            (guest(descriptors), guest(available), guest(used))
+        else {
+            // The client may take memory away and bring it back.
+            tracing::warn!(index, "a queue waits for the memory of its rings");
+            return Ok(());
         };
         let layout = Layout {
             size: vring.size,
-            descriptors: guest(descriptors)?,
-            available: guest(available)?,
-            used: guest(used)?,
+            descriptors,
+            available,
+            used,
         };
         let log = self.log.clone().filter(|_| self.has(feature::LOG_ALL));
         let memory = Arc::new(self.memory.logged(log));
