@@ -9,6 +9,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use common::Random;
@@ -642,16 +643,31 @@ fn a_call_that_was_lost_is_made_again() {
     }
 }
 
-/// A large disk that is slow to write.
-struct Slow(DeviceInfo);
+/// A large disk that is slow to write, and reads as somebody says.
+struct Strange<R> {
+    info: DeviceInfo,
+    read: R,
+}
 
-impl BlockDevice for Slow {
+impl<R: Fn(&mut [u8]) + Send + Sync + 'static> Strange<R> {
+    fn disk(read: R) -> Disk {
+        let info = DeviceInfo {
+            size: 8 << 30,
+            read_only: false,
+            preferred_io: 4096,
+            name: "strange".into(),
+        };
+        Disk::new(Self { info, read })
+    }
+}
+
+impl<R: Fn(&mut [u8]) + Send + Sync> BlockDevice for Strange<R> {
     fn info(&self) -> &DeviceInfo {
-        &self.0
+        &self.info
     }
 
     fn read_at(&self, _: u64, buf: &mut [u8]) -> vdisk::Result<()> {
-        buf.fill(0);
+        (self.read)(buf);
         Ok(())
     }
 
@@ -684,12 +700,7 @@ fn long_zeroing_does_not_hold_up_a_server_that_stops() {
     for (kind, flags) in [(13, 0), (13, 1), (11, 0)] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v.sock");
-        let slow = Disk::new(Slow(DeviceInfo {
-            size: 8 << 30,
-            read_only: false,
-            preferred_io: 4096,
-            name: "slow".into(),
-        }));
+        let slow = Strange::disk(|buf| buf.fill(0));
         let server = VhostUserServer::bind(&path, slow, VhostUserOptions::default()).unwrap();
         let mut client = Client::connect(&path, Options::default()).unwrap();
         client.queues[0].range(0, kind, 0, 4 << 20, flags);
@@ -706,6 +717,38 @@ fn long_zeroing_does_not_hold_up_a_server_that_stops() {
         let done = client.queues[0].wait(LIMIT).unwrap();
         assert_eq!((done.slot, done.status), (0, status::IOERR));
         assert_eq!(client.queues[0].in_flight(), 0);
+    }
+}
+
+/// A guest neither sees ciphertext nor changes it before it is decrypted.
+#[test]
+fn decryption_is_out_of_the_guests_reach() {
+    const LEN: usize = 256 << 10;
+    let guest: Arc<OnceLock<(Memory, usize)>> = Arc::default();
+    let seen = guest.clone();
+    let disk = Strange::disk(move |buf| {
+        let (memory, at) = seen.get().unwrap();
+        // What comes from the file; what a guest makes of it that writes all the time; decryption.
+        buf.fill(1);
+        memory.write(*at, &[100; LEN]);
+        buf.iter_mut().for_each(|byte| *byte += 1);
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("v.sock");
+    let _server = VhostUserServer::bind(&path, disk, VhostUserOptions::default()).unwrap();
+    let options = Options {
+        slot_bytes: LEN,
+        ..Options::default()
+    };
+    let mut client = Client::connect(&path, options).unwrap();
+    let queue = &mut client.queues[0];
+    guest.set((queue.memory().clone(), queue.data(0))).unwrap();
+    for len in [512, 4096, LEN] {
+        queue.read(0, 0, len as u32);
+        assert_eq!(finish(queue).status, status::OK);
+        let bytes = data(queue, 0, len);
+        assert!(!bytes.contains(&101), "{len}");
+        assert!(bytes.ends_with(&[2; 512]), "{len}");
     }
 }
 

@@ -7,12 +7,13 @@
 //! client so that it survives us and can be suspended; `device` is what the guest sees.
 //!
 //! # Memory that changes while we look
-//! Whatever lies in guest memory is read once and judged afterwards. Payload is not copied: a disk reads
-//! into the guest's pages and decrypts there, so for a moment the guest could see ciphertext of sectors
-//! that it asked for, which tells it nothing that it could not read from its disk; and it writes out of
-//! them, encrypting from the guest's pages into a buffer of its own. So what reaches the disk is the
-//! encryption of bytes that were there, even if the guest changes them meanwhile: which of them, old or
-//! new, is then as undefined as with any disk.
+//! Whatever lies in guest memory is read once and judged afterwards. What a guest reads is decrypted in a
+//! buffer of ours and copied to it: were it decrypted in the guest's pages, the guest could put other
+//! ciphertext there in time and have it decrypted under the disk's key, be it of parts of the image that
+//! it may not read. The copy costs about 5 % of large reads. What it writes is not copied: the disk
+//! encrypts from the guest's pages into a buffer of its own. So what reaches the disk is the encryption
+//! of bytes that were there, even if the guest changes them meanwhile: which of them, old or new, is then
+//! as undefined as with any disk.
 //!
 //! # With QEMU
 //! `-object memory-backend-memfd,id=ram,size=512M,share=on -machine memory-backend=ram -chardev
