@@ -218,7 +218,12 @@ impl OpenImage<'_> {
         let overlay = match &mode {
             Mode::ReadOnly | Mode::Keep => None,
             Mode::Revertible { dir } => {
-                let overlay = Overlay::ephemeral(FileStore::unnamed(dir)?, sectors)?;
+                let store = FileStore::unnamed(dir)?;
+                // A file that is long from the start takes writes faster than one that grows with each.
+                if let Err(e) = store.set_len(sectors * SECTOR) {
+                    tracing::debug!("the overlay's file grows as it is written: {e}");
+                }
+                let overlay = Overlay::ephemeral(store, sectors)?;
                 // What the session writes is as secret as what it reads, under a key nobody ever sees.
                 Some((overlay, self.key.map(|_| random_key()).transpose()?))
             }
