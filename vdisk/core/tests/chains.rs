@@ -309,3 +309,31 @@ fn every_locator_of_every_platform_leads_to_the_parent() {
         std::fs::remove_file(&path).unwrap();
     }
 }
+
+/// The process is killed before its first flush: what it wrote is in the file, so that the footer must
+/// say so too.
+#[test]
+fn a_parent_that_was_written_to_and_never_flushed_is_refused() {
+    for format in [Format::VhdFixed, Format::VhdDynamic] {
+        let folder = Folder::new();
+        let base = folder.image("base.vhd", format, None);
+        open(&base, Mode::Keep, &[])
+            .write_at(0, &[1; 4096])
+            .unwrap();
+        for zeroes in [false, true] {
+            let child = folder.child(&format!("{zeroes}.vhd"), &base, None);
+            try_open(&child, Mode::ReadOnly, &[], false).unwrap();
+            let disk = open(&base, Mode::Keep, &[]);
+            match zeroes {
+                false => disk.write_at(0, &[2; 4096]).unwrap(),
+                true => disk.write_zeroes(0, 4096).unwrap(),
+            }
+            let copy = folder.path("copy.vhd");
+            std::fs::copy(&base, &copy).unwrap();
+            drop(disk);
+            std::fs::rename(&copy, &base).unwrap();
+            let refused = try_open(&child, Mode::ReadOnly, &[], false);
+            assert_eq!(refused.err().unwrap().kind(), ErrorKind::Parent, "{format}");
+        }
+    }
+}

@@ -607,3 +607,30 @@ proptest! {
         }
     }
 }
+
+/// Other writers put their next block where the last one ends, whatever else lies there.
+#[test]
+fn a_mended_header_survives_the_next_block_of_another_writer() {
+    if !have(&["qemu-io"]) {
+        return;
+    }
+    for injected in [false, true] {
+        let mut bytes = by_qemu();
+        if injected {
+            bytes[512 + 36] ^= 1;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.vhd");
+        std::fs::write(&path, bytes).unwrap();
+        let done = vdisk::vhd::check::repair(&path, RepairOptions::default()).unwrap();
+        assert_eq!(!done.repaired.is_empty(), injected);
+        let wrote = std::process::Command::new("qemu-io")
+            .args(["-f", "vpc", "-c", "write -P 34 2M 1M"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(wrote.status.success(), "{wrote:?}");
+        let report = vdisk::vhd::check::check(&path).unwrap();
+        assert!(report.is_sound(), "{:?}", report.findings);
+    }
+}

@@ -225,6 +225,11 @@ fn a_flush_costs_one_sync_or_two() {
     for block in 0..200 {
         stack.write_at(block << 21, &[1; 4096]).unwrap();
     }
+    assert_eq!(
+        syncs(),
+        2,
+        "both footers, before the session's first change"
+    );
     stack.flush().unwrap();
     assert_eq!(syncs(), 2, "200 new blocks");
     stack.write_at(0, &[2; 4096]).unwrap();

@@ -1,7 +1,8 @@
 //! Power cuts of a growing VHD: everything a medium may hold after one, tried out.
 //!
 //! For each such medium the image must open, hold every sector that was flushed before the cut (or what
-//! was written to it later), and nowhere show a sector of another place. The same must hold when the
+//! was written to it later), and nowhere show a sector of another place; and if it reads otherwise than
+//! before, its timestamp must say so. The same must hold when the
 //! power goes again while the image is being opened, and for the life that goes on after it.
 #![allow(clippy::unwrap_used)]
 
@@ -138,9 +139,20 @@ fn live(store: &Arc<Recorder>, ledger: &mut Ledger, flaw: Flaw, random: &mut Ran
     ledger.flushed(store.count());
 }
 
+/// What a life began with.
+struct Before {
+    versions: Vec<u64>,
+    timestamp: u32,
+}
+
+fn timestamp(store: &dyn Store) -> u32 {
+    vhd::read_footer(store).unwrap().unwrap().timestamp
+}
+
 /// Opens what a cut left, and judges every sector; the store with what opening it did, and the versions.
 fn judge(
     medium: Medium,
+    before: &Before,
     ledger: &Ledger,
     at: usize,
 ) -> std::result::Result<(Arc<Recorder>, Vec<u64>), String> {
@@ -151,7 +163,11 @@ fn judge(
         .read_at(0, &mut disk)
         .map_err(|e| format!("cannot be read: {e}"))?;
     drop(stack);
-    Ok((store, ledger.judge(at, &disk)?))
+    let found = ledger.judge(at, &disk)?;
+    if found != before.versions && timestamp(&*store) == before.timestamp {
+        return Err("it reads differently, but has the same timestamp".into());
+    }
+    Ok((store, found))
 }
 
 /// Lives a life that begins with `medium` and tries every cut of it. Answers how many media that were, and
@@ -163,6 +179,10 @@ fn cut(
     random: &mut Random,
     version: u64,
 ) -> (u64, Medium, Vec<u64>) {
+    let before = Before {
+        versions: versions.clone(),
+        timestamp: timestamp(&Recorder::new(medium.clone())),
+    };
     let mut ledger = Ledger::new(versions);
     let store = Arc::new(match flaw {
         Flaw::Store(lie) => Recorder::lying(medium.clone(), lie),
@@ -182,8 +202,8 @@ fn cut(
         |at| ledger.is_stricter_at(at),
         |cut| {
             let at = cut.at;
-            let (store, found) =
-                judge(cut.medium.clone(), &ledger, at).unwrap_or_else(|e| panic!("{cut}: {e}"));
+            let (store, found) = judge(cut.medium.clone(), &before, &ledger, at)
+                .unwrap_or_else(|e| panic!("{cut}: {e}"));
             // What opening it wrote is cut as well. Most media need the same few writes: some will do.
             let repairs = store.events();
             if !repairs.is_empty() && dice.once_in(4) {
@@ -195,7 +215,7 @@ fn cut(
                     &mut dice.clone(),
                     |_| false,
                     |again| {
-                        if let Err(e) = judge(again.medium.clone(), &ledger, at) {
+                        if let Err(e) = judge(again.medium.clone(), &before, &ledger, at) {
                             panic!("{cut}, and while it is opened {again}: {e}");
                         }
                     },
@@ -270,4 +290,40 @@ fn a_store_that_is_late_with_a_write_is_caught() {
 #[test]
 fn metadata_that_does_not_wait_for_its_data_is_caught() {
     assert_caught(Flaw::HastyMetadata);
+}
+
+#[test]
+fn a_fixed_disk_never_reads_differently_under_the_same_timestamp() {
+    let store = Recorder::default();
+    vhd::create(&store, Kind::Fixed, 16 * SECTOR, None).unwrap();
+    let initial = store.medium();
+    let before = timestamp(&store);
+    let store = Arc::new(Recorder::new(initial.clone()));
+    let disk = |store: Arc<dyn Store>| {
+        let layer = vhd::open(store, false).unwrap().into_layer();
+        Stack::new(vec![StackedLayer::new(layer, None)], false, "fixed").unwrap()
+    };
+    let stack = disk(store.clone());
+    stack.write_at(0, &[7; 4 * SECTOR as usize]).unwrap();
+    stack.flush().unwrap();
+    stack.write_zeroes(SECTOR, SECTOR).unwrap();
+    drop(stack);
+    let mut differ = 0;
+    let life = Cuts {
+        initial,
+        events: &store.events(),
+    };
+    life.each(
+        &mut Random::new(3),
+        |_| false,
+        |cut| {
+            let store = Arc::new(Recorder::new(cut.medium.clone()));
+            let mut bytes = [0; 16 * SECTOR as usize];
+            disk(store.clone()).read_at(0, &mut bytes).unwrap();
+            let same = timestamp(&*store) == before;
+            assert!(!same || bytes.iter().all(|b| *b == 0), "{cut}");
+            differ += u64::from(!same);
+        },
+    );
+    assert!(differ > 0);
 }

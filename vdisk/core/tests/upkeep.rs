@@ -587,3 +587,55 @@ fn upkeep_of_files_says_what_it_did() {
     .run(ON);
     assert_eq!(child.unwrap_err().kind(), ErrorKind::Unsupported);
 }
+
+#[test]
+fn a_disk_whose_table_would_be_too_large_stays_as_it_is() {
+    let store = Arc::new(MemoryStore::default());
+    let footer = vhd::create(&*store, Kind::Dynamic, 1 << 20, None).unwrap();
+    let header = DynamicHeader {
+        table_offset: 1536,
+        entries: 2048,
+        block_size: 512,
+    };
+    store.write_at(512, &header.to_bytes()).unwrap();
+    store.write_at(1536, &[0xff; 8192]).unwrap();
+    store.write_at(1536 + 8192, &footer.to_bytes()).unwrap();
+    let before = store.contents();
+    let error = vhd::resize(store.clone(), 1 << 30, None, false, ON).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+    assert!(store.contents() == before);
+    vhd::resize(store.clone(), 512 << 20, None, false, ON).unwrap();
+    sound(&store.contents(), "the largest");
+}
+
+#[test]
+fn metadata_moves_to_whole_sectors_only() {
+    let mut footer = vhd::Footer::new(vhd::DiskType::Differencing, 1 << 20);
+    footer.header_offset = 20480;
+    let header = DynamicHeader {
+        table_offset: 16384,
+        entries: 1,
+        block_size: 2 << 20,
+    };
+    let link = vhd::ParentLink {
+        uuid: uuid::Uuid::new_v4(),
+        timestamp: 5,
+        name: "b.vhd".into(),
+        locators: vec![vhd::Locator {
+            platform: vhd::Platform::W2ru,
+            len: 20,
+            offset: 600,
+        }],
+    };
+    let store = Arc::new(MemoryStore::default());
+    store.write_at(0, &footer.to_bytes()).unwrap();
+    store.write_at(600, &[65; 20]).unwrap();
+    store.write_at(16384, &[0xff; 512]).unwrap();
+    store.write_at(20480, &link.header_bytes(&header)).unwrap();
+    store.write_at(21504, &footer.to_bytes()).unwrap();
+    vhd::open(store.clone(), false).unwrap();
+    let done = vhd::compact(store.clone(), None, ON).unwrap();
+    assert!(done.after < done.before, "{done:?}");
+    vhd::open(store.clone(), true).unwrap();
+    sound(&store.contents(), "compacted");
+}

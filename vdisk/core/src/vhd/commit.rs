@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use vdisk_xts::{DataUnit, Xts, XtsKey};
 
+use super::compact::metadata_down;
 use super::growing::Growing;
 use super::header::UNUSED;
-use super::parent::ParentLink;
 use crate::device::{Disk, SECTOR};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::Place;
@@ -54,10 +54,7 @@ pub fn commit(
     };
     let image = match link.timestamp {
         0 => image,
-        _ => image.with_link(&ParentLink {
-            timestamp: 0,
-            ..link.clone()
-        })?,
+        _ => image.with_parent_timestamp(0)?,
     };
     let sectors = copy(&store, key.map(Xts::new).as_ref(), parent, progress)?;
     parent.flush()?;
@@ -65,10 +62,8 @@ pub fn commit(
     let entries = (0..image.layout.table.len()).map(|block| (block, UNUSED));
     let plan = image.entries(entries);
     let timestamp = timestamp()?;
-    image
-        .change(&plan)?
-        .with_link(&ParentLink { timestamp, ..link })?
-        .trim()?;
+    let image = image.change(&plan)?.with_parent_timestamp(timestamp)?;
+    metadata_down(image)?.trim()?;
     Ok(Committed { sectors })
 }
 

@@ -172,7 +172,7 @@ fn carry_down(image: Growing, moves: &[(usize, u64)]) -> Result<Growing> {
 }
 
 /// Moves metadata that lies behind the blocks, as after a growth of the disk, into a hole that takes it.
-fn metadata_down(image: Growing) -> Result<Growing> {
+pub(super) fn metadata_down(image: Growing) -> Result<Growing> {
     let regions = image.layout.regions();
     let behind = |used| regions.last().is_some_and(|r| r.used == used);
     if !behind(Use::Header) && !behind(Use::Table) && !behind(Use::Locator) {
@@ -190,7 +190,8 @@ fn metadata_down(image: Growing) -> Result<Growing> {
                 .then(image.leading_to(from));
             return image.change(&plan);
         }
-        from = from.max(region.end);
+        // Other writers' texts end anywhere.
+        from = from.max(region.end).next_multiple_of(SECTOR);
     }
     Ok(image)
 }

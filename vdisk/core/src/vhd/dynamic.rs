@@ -3,6 +3,8 @@
 //! no way to say "zeros" but to write them, and never gives a block up.
 //!
 //! What keeps it safe is the order in which things reach the medium:
+//! - Before a session's first change both footers have a new timestamp, durably: whoever relies on the
+//!   disk as it was notices, wherever the session is cut.
 //! - A valid footer exists at every instant: the copy at the start is never touched while the file
 //!   grows, and a growing file gets its new footer before anything overwrites the old one.
 //! - A table entry is written only after its block's bitmap and data are durable, and only by a flush;
@@ -16,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::bitmap::Bitmap;
+use super::edit::replace_footers;
 use super::footer::{FOOTER_LEN, Footer};
 use super::header::{DynamicHeader, UNUSED};
 use crate::device::SECTOR;
@@ -51,16 +54,14 @@ pub struct Dynamic {
     states: Box<[AtomicU8]>,
     /// Where sectors are that were never written: nowhere, or in the parent.
     absent: Place,
-    /// Something was written since the disk was opened.
-    touched: AtomicBool,
+    /// The timestamp in both footers says that the disk is written to.
+    stamped: AtomicBool,
     partial: RwLock<HashMap<usize, Arc<Bitmap>>>,
     growth: Mutex<Growth>,
 }
 
 /// Where the file ends, and what changed since the last flush.
 struct Growth {
-    /// The timestamp in the footer says that the disk was written to.
-    stamped: bool,
     footer: [u8; FOOTER_LEN],
     /// Where the footer is now; the next block goes here or later.
     footer_at: u64,
@@ -98,10 +99,9 @@ impl Dynamic {
             table: table.into_iter().map(AtomicU32::new).collect(),
             states,
             absent: if child { Place::Below } else { Place::Zero },
-            touched: AtomicBool::new(false),
+            stamped: AtomicBool::new(false),
             partial: RwLock::default(),
             growth: Mutex::new(Growth {
-                stamped: false,
                 footer,
                 footer_at,
                 free: Vec::new(),
@@ -125,11 +125,21 @@ impl Dynamic {
             .cloned()
     }
 
-    /// Notes that the disk is written to. Most calls only look.
-    fn touch(&self) {
-        if !self.touched.load(Ordering::Relaxed) {
-            self.touched.store(true, Ordering::Relaxed);
+    /// Makes sure that the timestamp on the medium says that the disk is written to, before it is. Most
+    /// calls only look.
+    fn stamp(&self) -> Result<()> {
+        if self.stamped.load(Ordering::Acquire) {
+            return Ok(());
         }
+        let mut growth = self.growth();
+        if !self.stamped.load(Ordering::Relaxed) {
+            let mut footer = growth.footer;
+            Footer::stamp(&mut footer);
+            replace_footers(growth.footer_at, &footer).carry_out(&*self.store)?;
+            growth.footer = footer;
+            self.stamped.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// Byte offset of a block's bitmap, or `None` where the block was never written.
@@ -294,7 +304,7 @@ impl Layer for Dynamic {
     }
 
     fn reserve(&self, first: u64, max: u64) -> Result<Reservation> {
-        self.touch();
+        self.stamp()?;
         let (block, within, sectors) = self.split(first, max);
         let slot = match self.slot(block) {
             Some(slot) => slot,
@@ -342,11 +352,11 @@ impl Layer for Dynamic {
                 false => Zeroed::Done(run),
             });
         };
-        self.touch();
         let whole = self
             .block_sectors
             .min(self.sectors - block as u64 * self.block_sectors);
         if !child && within == 0 && sectors >= whole {
+            self.stamp()?;
             self.free(block, slot);
             return Ok(Zeroed::Done(sectors));
         }
@@ -363,6 +373,7 @@ impl Layer for Dynamic {
         if !plain {
             return Ok(Zeroed::NeedsWrite(sectors));
         }
+        self.stamp()?;
         self.store
             .punch(slot + self.bitmap_len + within * SECTOR, sectors * SECTOR)?;
         Ok(Zeroed::Done(sectors))
@@ -384,17 +395,7 @@ impl Layer for Dynamic {
             .changed_table
             .iter()
             .map(|index| self.table_sector(*index));
-        let mut writes: Vec<_> = bitmaps.chain(table).collect();
-        if self.touched.load(Ordering::Relaxed) && !growth.stamped {
-            let mut footer = growth.footer;
-            Footer::stamp(&mut footer);
-            // The footer goes out while nobody can grow the file over it; its copy, as everything that
-            // must not be lost together with it, after the sync.
-            self.store.write_at(growth.footer_at, &footer)?;
-            writes.push((0, footer.to_vec()));
-            growth.footer = footer;
-            growth.stamped = true;
-        }
+        let writes = bitmaps.chain(table).collect();
         let mut settled = std::mem::take(&mut growth.new_blocks);
         settled.append(&mut growth.changed_blocks);
         growth.changed_table.clear();

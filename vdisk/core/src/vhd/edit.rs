@@ -6,7 +6,7 @@
 
 use super::footer::{FOOTER_LEN, Footer};
 use crate::device::SECTOR;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
 
 /// One step of a change.
@@ -90,4 +90,67 @@ pub(super) fn switch_to(
         .write(at, metadata)
         .sync()
         .then(replace_footers(end, &footer.to_bytes_over(original)))
+}
+
+/// A store as it would be after a plan. Nothing can be written through it.
+pub(super) struct Preview<'a> {
+    pub store: &'a dyn Store,
+    pub plan: &'a Plan,
+}
+
+impl Preview<'_> {
+    fn refused() -> Error {
+        Error::new(ErrorKind::InvalidRequest, "a preview is only read")
+    }
+}
+
+impl Store for Preview<'_> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let end = offset + buf.len() as u64;
+        if end > self.len()? {
+            return Err(Error::new(ErrorKind::Io, "read past the end").at_offset(offset));
+        }
+        let there = self.store.len()?.clamp(offset, end) - offset;
+        if there > 0 {
+            self.store.read_at(offset, &mut buf[..there as usize])?;
+        }
+        buf[there as usize..].fill(0);
+        for step in &self.plan.0 {
+            let Step::Write(at, bytes) = step else {
+                continue;
+            };
+            let from = offset.max(*at);
+            let to = end.min(at + bytes.len() as u64);
+            if from < to {
+                buf[(from - offset) as usize..(to - offset) as usize]
+                    .copy_from_slice(&bytes[(from - at) as usize..(to - at) as usize]);
+            }
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> Result<u64> {
+        let before = self.store.len()?;
+        Ok(self.plan.0.iter().fold(before, |len, step| match step {
+            Step::Write(at, bytes) => len.max(at + bytes.len() as u64),
+            Step::SetLen(len) => *len,
+            Step::Sync => len,
+        }))
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> Result<()> {
+        Err(Self::refused())
+    }
+
+    fn set_len(&self, _: u64) -> Result<()> {
+        Err(Self::refused())
+    }
+
+    fn punch(&self, _: u64, _: u64) -> Result<()> {
+        Err(Self::refused())
+    }
+
+    fn sync(&self) -> Result<()> {
+        Err(Self::refused())
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::edit::{Plan, end_at, free_from, replace_footers};
+use super::edit::{Plan, Preview, end_at, free_from, replace_footers};
 use super::footer::{FOOTER_LEN, Footer};
 use super::header::{DynamicHeader, HEADER_LEN, seal};
 use super::layout::{Layout, read_header};
@@ -32,7 +32,12 @@ impl Growing {
 
     /// Reads it again after a change.
     pub fn read(store: Arc<dyn Store>) -> Result<Self> {
-        let Some((footer, FooterPlace::End(footer_at_end))) = find_footer(&*store)? else {
+        Self::read_through(&*store.clone(), store)
+    }
+
+    /// Reads the image of `store` as `view` shows it.
+    fn read_through(view: &dyn Store, store: Arc<dyn Store>) -> Result<Self> {
+        let Some((footer, FooterPlace::End(footer_at_end))) = find_footer(view)? else {
             return Err(Error::corrupt("the VHD's footer is missing"));
         };
         if footer.disk_type == DiskType::Fixed {
@@ -41,9 +46,9 @@ impl Growing {
                 "a fixed VHD has no blocks",
             ));
         }
-        let bytes = footer_at(&*store, footer_at_end, FOOTER_LEN)?;
-        let header_bytes = read_header(&*store, footer.header_offset, store.len()?)?;
-        let layout = Layout::read(&*store, &footer, footer_at_end)?;
+        let bytes = footer_at(view, footer_at_end, FOOTER_LEN)?;
+        let header_bytes = read_header(view, footer.header_offset, view.len()?)?;
+        let layout = Layout::read(view, &footer, footer_at_end)?;
         Ok(Self {
             store,
             footer,
@@ -59,8 +64,14 @@ impl Growing {
         free_from(self.footer_at)
     }
 
-    /// Carries out a plan and reads what it made.
+    /// Carries out a plan and reads what it made. A plan that would leave what cannot be read changes
+    /// nothing.
     pub fn change(self, plan: &Plan) -> Result<Self> {
+        let preview = Preview {
+            store: &*self.store,
+            plan,
+        };
+        Self::read_through(&preview, self.store.clone())?;
         plan.carry_out(&*self.store)?;
         Self::read(self.store)
     }
@@ -153,26 +164,14 @@ impl Growing {
             .sync()
     }
 
-    /// The header with another link, wherever there is room for it; the texts of the link's locators stay
-    /// where they are.
-    pub fn with_link(self, link: &ParentLink) -> Result<Self> {
-        let bytes = link.header_bytes(&self.layout.header);
-        let home = FOOTER_LEN as u64;
-        let taken = self
-            .layout
-            .regions()
-            .iter()
-            .any(|r| r.start < home + HEADER_LEN as u64 && home < r.end);
-        let plan = match taken {
-            true => {
-                super::edit::switch_to(self.free_from(), bytes.to_vec(), &self.footer, &self.bytes)
-            }
-            // Back to the place that a header has from the start.
-            false => Plan::default()
-                .write(home, bytes)
-                .sync()
-                .then(self.leading_to(home)),
-        };
+    /// The header with another timestamp of the parent: in place, since it and the checksum lie in one
+    /// sector.
+    pub fn with_parent_timestamp(self, timestamp: u32) -> Result<Self> {
+        let mut bytes = self.header_bytes;
+        ParentLink::stamp(&mut bytes, timestamp);
+        let plan = Plan::default()
+            .write(self.layout.header_at, &bytes[..SECTOR as usize])
+            .sync();
         self.change(&plan)
     }
 }

@@ -12,7 +12,7 @@ pub const UNUSED: u32 = u32::MAX;
 
 /// Entries a block table may have: with 2 MiB blocks this is sixteen times the largest disk, and it bounds
 /// what a hostile header can make us allocate to some tens of MiB.
-const MAX_ENTRIES: u64 = 1 << 20;
+pub(super) const MAX_ENTRIES: u64 = 1 << 20;
 
 const COOKIE: &[u8; 8] = b"cxsparse";
 const VERSION: u32 = 0x0001_0000;

@@ -90,6 +90,13 @@ impl ParentLink {
         }
     }
 
+    /// Changes the parent's timestamp in a dynamic header's bytes, and its checksum. Both lie in the first
+    /// sector.
+    pub(super) fn stamp(header: &mut [u8; HEADER_LEN], timestamp: u32) {
+        header[TIMESTAMP_AT..TIMESTAMP_AT + 4].copy_from_slice(&timestamp.to_be_bytes());
+        super::header::seal(header);
+    }
+
     /// A dynamic header's bytes with this link in them, checksum and all.
     pub fn header_bytes(&self, header: &DynamicHeader) -> [u8; HEADER_LEN] {
         let mut bytes = header.to_bytes();

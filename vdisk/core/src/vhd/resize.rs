@@ -8,7 +8,7 @@ use super::edit::{Plan, replace_footers, switch_to};
 use super::footer::{DiskType, FOOTER_LEN, Footer};
 use super::geometry::Geometry;
 use super::growing::Growing;
-use super::header::UNUSED;
+use super::header::{MAX_ENTRIES, UNUSED};
 use super::open::{FooterPlace, find_footer, footer_at};
 use crate::device::{BlockDevice, ExtentKind, SECTOR};
 use crate::error::{Error, ErrorKind, Result};
@@ -151,8 +151,15 @@ fn resize_growing(store: Arc<dyn Store>, new: &Footer, old: u64) -> Result<()> {
     let image = Growing::take(store)?;
     let block_size = u64::from(image.layout.header.block_size);
     let blocks = new.current_size.div_ceil(block_size);
-    let too_many = |_| Error::new(ErrorKind::InvalidRequest, "too many blocks");
-    let entries = u32::try_from(blocks).map_err(too_many)?;
+    if blocks > MAX_ENTRIES {
+        let size = block_size * MAX_ENTRIES;
+        return Err(Error::new(
+            ErrorKind::InvalidRequest,
+            format!("with blocks of {block_size} bytes the disk cannot grow past {size} bytes"),
+        )
+        .remedy("convert it into a new image, whose blocks are larger"));
+    }
+    let entries = blocks as u32;
     let new = Footer {
         header_offset: image.footer.header_offset,
         ..new.clone()

@@ -1,7 +1,8 @@
-//! A fixed disk's footer tells when it was written to, so that children notice: its timestamp changes
-//! with the first flush that has something to flush.
+//! A fixed disk's footer tells when it was written to, so that children notice: its timestamp changes,
+//! durably, before a session's first change.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::footer::{FOOTER_LEN, Footer};
 use crate::error::Result;
@@ -13,8 +14,8 @@ pub struct Stamped<L> {
     layer: L,
     footer: [u8; FOOTER_LEN],
     footer_at: u64,
-    touched: AtomicBool,
     stamped: AtomicBool,
+    stamping: Mutex<()>,
 }
 
 impl<L: Layer> Stamped<L> {
@@ -24,15 +25,26 @@ impl<L: Layer> Stamped<L> {
             layer,
             footer,
             footer_at,
-            touched: AtomicBool::new(false),
             stamped: AtomicBool::new(false),
+            stamping: Mutex::default(),
         }
     }
 
-    fn touch(&self) {
-        if !self.touched.load(Ordering::Relaxed) {
-            self.touched.store(true, Ordering::Relaxed);
+    /// Changes the timestamp on the medium, the first time it is called.
+    fn stamp(&self) -> Result<()> {
+        if self.stamped.load(Ordering::Acquire) {
+            return Ok(());
         }
+        let _one = self.stamping.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.stamped.load(Ordering::Relaxed) {
+            let mut footer = self.footer;
+            Footer::stamp(&mut footer);
+            // The only footer there is: a sector is written whole or not at all, so one is valid throughout.
+            self.layer.store().write_at(self.footer_at, &footer)?;
+            self.layer.store().sync()?;
+            self.stamped.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 }
 
@@ -54,7 +66,7 @@ impl<L: Layer> Layer for Stamped<L> {
     }
 
     fn reserve(&self, first: u64, max: u64) -> Result<Reservation> {
-        self.touch();
+        self.stamp()?;
         self.layer.reserve(first, max)
     }
 
@@ -63,18 +75,11 @@ impl<L: Layer> Layer for Stamped<L> {
     }
 
     fn zero(&self, first: u64, max: u64, plain: bool) -> Result<Zeroed> {
-        self.touch();
+        self.stamp()?;
         self.layer.zero(first, max, plain)
     }
 
     fn freeze(&self) -> Result<Frozen> {
-        // The only footer there is: a sector is written whole or not at all, so one is valid throughout.
-        if self.touched.load(Ordering::Relaxed) && !self.stamped.load(Ordering::Relaxed) {
-            let mut footer = self.footer;
-            Footer::stamp(&mut footer);
-            self.layer.store().write_at(self.footer_at, &footer)?;
-            self.stamped.store(true, Ordering::Relaxed);
-        }
         self.layer.freeze()
     }
 

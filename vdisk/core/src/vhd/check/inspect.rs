@@ -353,12 +353,12 @@ fn resealed(image: &Image<'_>, bytes: &[u8; HEADER_LEN], what: String) -> Findin
         && layout.table.iter().any(|entry| *entry != UNUSED)
         && layout.flaws().is_empty();
     match fits {
-        true => finding.mended_by(switch_to(
-            image.free_from(),
-            sealed.to_vec(),
-            &image.footer,
-            &image.bytes,
-        )),
+        // The checksum and what it replaces lie in one sector. The header stays where it is: behind the
+        // blocks, a writer that knows of them alone would put its next block over it.
+        true => {
+            let sector = &sealed[..SECTOR as usize];
+            finding.mended_by(Plan::default().write(header_at, sector).sync())
+        }
         false => finding.refused("its fields do not fit the rest of the image"),
     }
 }
