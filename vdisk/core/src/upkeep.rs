@@ -83,6 +83,8 @@ pub struct Commit<'a> {
     pub key: Option<&'a DiskKey>,
     /// How its parents are opened.
     pub parents: Parents<'a>,
+    /// Lets what an encrypted child has go into a parent that is not encrypted.
+    pub allow_plain: bool,
 }
 
 /// What a commit did.
@@ -111,6 +113,18 @@ impl Commit<'_> {
             )));
         };
         let (parent, header) = (path, opened.footer.luks);
+        if footer.luks.is_some() && header.is_none() && !self.allow_plain {
+            return Err(located(
+                Error::new(
+                    ErrorKind::Key,
+                    format!(
+                        "the disk is encrypted, its parent {} is not and would get its sectors in the clear",
+                        parent.display()
+                    ),
+                )
+                .remedy("convert it into an encrypted disk of its own instead"),
+            ));
+        }
         // With it goes its shared lock.
         drop(opened);
         let found = key_of(&parent, header, self.key, &self.parents)?;
@@ -123,12 +137,7 @@ impl Commit<'_> {
         .open_above(&self.parents)?
         .disk;
         let key = self.key.map(|key| &key.key);
-        let timestamp = || {
-            let footer = vhd::read_footer(&FileStore::open_unlocked(&parent)?)?;
-            footer
-                .map(|footer| footer.timestamp)
-                .ok_or_else(|| Error::corrupt("the footer is gone").at_path(&parent))
-        };
+        let timestamp = || timestamp_of(&parent);
         let done = vhd::commit(store, key, &disk, &timestamp, progress).map_err(located)?;
         drop(disk);
         Ok(CommittedInto {
@@ -149,7 +158,7 @@ pub struct Rebase<'a> {
     /// How its parents, old and new, are opened.
     pub parents: Parents<'a>,
     /// Changes the name alone, when the old parent moved or is lost: the child then reads as whatever the
-    /// new parent makes of it. Else the child first takes over what the new parent has differently.
+    /// new parent makes of it. That is the same disk, unless another one is forced. Else the child first takes over what the new parent has differently.
     pub name_only: bool,
 }
 
@@ -195,8 +204,22 @@ impl Rebase<'_> {
                 "a loop: the new parent is the disk itself or one of its children",
             )));
         }
+        if new.parents.len() + 2 > chain::MAX_DEPTH {
+            return Err(located(
+                Error::new(
+                    ErrorKind::Parent,
+                    format!("it would be disk {} of its chain", new.parents.len() + 2),
+                )
+                .remedy("commit some children into their parents first"),
+            ));
+        }
         let (store, footer) = take(&path)?;
-        drop(store);
+        let link = vhd::open(store, true)?.parent.ok_or_else(|| {
+            located(Error::new(
+                ErrorKind::InvalidRequest,
+                "not a differencing disk: it has no parent",
+            ))
+        })?;
         if footer.current_size != new.disk.size() {
             return Err(located(Error::new(
                 ErrorKind::Parent,
@@ -207,22 +230,43 @@ impl Rebase<'_> {
                 ),
             )));
         }
-        let sectors = match self.name_only {
-            true => 0,
+        let new_footer = new.footer.as_ref().unwrap_or(&new_footer);
+        if self.name_only && new_footer.uuid != link.uuid && !self.parents.force_parent {
+            return Err(located(
+                Error::new(
+                    ErrorKind::Parent,
+                    format!(
+                        "its parent is disk {}, but {} is disk {}",
+                        link.uuid,
+                        new_path.display(),
+                        new_footer.uuid
+                    ),
+                )
+                .remedy("rebase it with its contents; or force the parent, if the disk may read differently"),
+            ));
+        }
+        let (sectors, stamped) = match self.name_only {
+            true => (0, footer.timestamp),
             false => self.take_over(&path, &new.disk, progress)?,
         };
-        let (store, _) = take(&path)?;
+        let (store, now) = take(&path)?;
+        let same_parent = new_footer.uuid == link.uuid && new_footer.timestamp == link.timestamp;
+        // What the child was written while it took over does not change what it reads as. Whatever
+        // somebody else did to it between two locks does.
+        let reads_the_same = (!self.name_only || same_parent) && now.timestamp == stamped;
         let parent = NewParent {
-            footer: new.footer.as_ref().unwrap_or(&new_footer),
+            footer: new_footer,
             path: &new_path,
             child_folder: &chain::folder_of(&path)?,
         };
-        vhd::relink(store, &parent).map_err(located)?;
+        let timestamp = reads_the_same.then_some(footer.timestamp);
+        vhd::relink(store, &parent, timestamp).map_err(located)?;
         Ok(Rebased { sectors })
     }
 
-    /// Writes into the child what it does not have itself and the new parent has differently.
-    fn take_over(&self, path: &Path, new: &Disk, progress: Progress<'_>) -> Result<u64> {
+    /// Writes into the child what it does not have itself and the new parent has differently. Answers how
+    /// many sectors that were, and what the child's timestamp is now.
+    fn take_over(&self, path: &Path, new: &Disk, progress: Progress<'_>) -> Result<(u64, u32)> {
         let old = OpenImage {
             path,
             format: None,
@@ -255,7 +299,7 @@ impl Rebase<'_> {
             at += len as u64;
         }
         old.flush()?;
-        Ok(sectors)
+        Ok((sectors, timestamp_of(path)?))
     }
 }
 
@@ -266,6 +310,14 @@ fn take(path: &Path) -> Result<(Arc<dyn Store>, Footer)> {
         Some(footer) => Ok((store, footer)),
         None => Err(Error::new(ErrorKind::InvalidRequest, "not a VHD").at_path(path)),
     }
+}
+
+/// What the footer of a file that we are using says.
+fn timestamp_of(path: &Path) -> Result<u32> {
+    let footer = vhd::read_footer(&FileStore::open_unlocked(path)?)?;
+    footer
+        .map(|footer| footer.timestamp)
+        .ok_or_else(|| Error::corrupt("the footer is gone").at_path(path))
 }
 
 /// The key of a parent.

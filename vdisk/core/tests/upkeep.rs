@@ -335,6 +335,8 @@ fn no_power_cut_harms_a_commit_or_a_change_of_parents() {
             emptied.len()
         );
 
+        let stamp_before = vhd::read_footer(&MemoryStore::new(old[0].clone()));
+        let stamp_before = stamp_before.unwrap().unwrap().timestamp;
         let relinked = recorder(&old[0]);
         let other = vhd::Footer::new(vhd::DiskType::Dynamic, size);
         let new = NewParent {
@@ -342,12 +344,14 @@ fn no_power_cut_harms_a_commit_or_a_change_of_parents() {
             path: "/somewhere/else/with a longer name.vhd".as_ref(),
             child_folder: "/a".as_ref(),
         };
-        vhd::relink(relinked.clone(), &new).unwrap();
+        vhd::relink(relinked.clone(), &new, None).unwrap();
         let mut seen = [false; 2];
         states += every_cut(&old[0], &relinked.events(), |child, context| {
             let link = vhd::open(child.clone(), false).unwrap().parent.unwrap();
             let is_new = link.uuid == other.uuid;
             assert!(is_new || link.uuid == footer.uuid, "{context}");
+            let stamp = vhd::read_footer(&*child).unwrap().unwrap().timestamp;
+            assert!(!is_new || stamp > stamp_before, "{context}");
             seen[usize::from(is_new)] = true;
             let candidates = link.candidates(&*child);
             let name = match is_new {
@@ -423,6 +427,7 @@ fn a_commit_empties_the_child_into_its_parent() {
                 path: &top,
                 key,
                 parents,
+                allow_plain: false,
             };
             commit.run(&stop).unwrap_err();
         });
@@ -434,6 +439,7 @@ fn a_commit_empties_the_child_into_its_parent() {
                 path: &top,
                 key,
                 parents,
+                allow_plain: false,
             }
             .run(ON)
             .unwrap()
@@ -453,6 +459,7 @@ fn a_commit_empties_the_child_into_its_parent() {
                 path: &top,
                 key,
                 parents,
+                allow_plain: false,
             }
             .run(ON)
             .unwrap()
@@ -464,6 +471,7 @@ fn a_commit_empties_the_child_into_its_parent() {
                 path: &base,
                 key,
                 parents,
+                allow_plain: false,
             }
             .run(ON)
             .unwrap_err()
@@ -479,8 +487,12 @@ fn a_rebase_takes_over_what_differs_and_a_new_name_alone_does_not() {
         let model = chain(&folder, &keys);
         let all: Vec<_> = keys.iter().collect();
         let (top, base) = (folder.path("top.vhd"), folder.path("base.vhd"));
-        let rebase = |path: &Path, parent: &Path, name_only| {
+        let forced = |path: &Path, parent: &Path, name_only, force_parent| {
             with(&keys, path, |key, parents| {
+                let parents = Parents {
+                    force_parent,
+                    ..parents
+                };
                 Rebase {
                     path,
                     parent,
@@ -491,6 +503,7 @@ fn a_rebase_takes_over_what_differs_and_a_new_name_alone_does_not() {
                 .run(ON)
             })
         };
+        let rebase = |path: &Path, parent: &Path, name_only| forced(path, parent, name_only, false);
         // Past the middle: what that changed is the top's own then.
         let done = rebase(&top, &base, false).unwrap();
         assert_eq!(done.sectors, 70);
@@ -512,7 +525,9 @@ fn a_rebase_takes_over_what_differs_and_a_new_name_alone_does_not() {
         drop(disk);
         rebase(&folder.path("middle.vhd"), &moved, true).unwrap();
         for parent in ["top.vhd", "middle.vhd"] {
-            let error = rebase(&folder.path("middle.vhd"), &folder.path(parent), true);
+            let (middle, parent_path) = (folder.path("middle.vhd"), folder.path(parent));
+            rebase(&middle, &parent_path, true).unwrap_err();
+            let error = forced(&middle, &parent_path, true, true);
             assert_eq!(error.is_ok(), parent == "top.vhd", "{parent}");
         }
         // The middle above the top, the top above the middle: a loop.
@@ -638,4 +653,93 @@ fn metadata_moves_to_whole_sectors_only() {
     assert!(done.after < done.before, "{done:?}");
     vhd::open(store.clone(), true).unwrap();
     sound(&store.contents(), "compacted");
+}
+
+#[test]
+fn an_encrypted_child_goes_into_a_plain_parent_only_when_that_is_allowed() {
+    let folder = Folder::new();
+    let key = new_key();
+    let base = folder.image("base.vhd", Format::VhdDynamic, None);
+    let child = folder.child("child.vhd", &base, Some(&key));
+    let secret = b"TOPSECRET".repeat(512);
+    open(&child, Mode::Keep, &[&key])
+        .write_at(0, &secret[..4096])
+        .unwrap();
+    let commit = |allow_plain| {
+        Commit {
+            path: &child,
+            key: Some(&key),
+            parents: Parents::default(),
+            allow_plain,
+        }
+        .run(ON)
+    };
+    let shown = || {
+        let bytes = std::fs::read(&base).unwrap();
+        bytes.windows(9).any(|w| w == b"TOPSECRET")
+    };
+    assert_eq!(commit(false).unwrap_err().kind(), ErrorKind::Key);
+    assert!(!shown());
+    assert_eq!(commit(true).unwrap().sectors, 8);
+    assert!(shown());
+}
+
+#[test]
+fn a_rebased_disk_keeps_its_children_if_it_reads_the_same() {
+    let folder = Folder::new();
+    let a = folder.image("a.vhd", Format::VhdDynamic, None);
+    let b = folder.image("b.vhd", Format::VhdDynamic, None);
+    open(&b, Mode::Keep, &[]).write_at(0, &[9; 512]).unwrap();
+    let middle = folder.child("middle.vhd", &a, None);
+    let top = folder.child("top.vhd", &middle, None);
+    let rebase = |parent, name_only, force_parent| {
+        Rebase {
+            path: &middle,
+            parent,
+            key: None,
+            parents: Parents {
+                force_parent,
+                ..Parents::default()
+            },
+            name_only,
+        }
+        .run(ON)
+    };
+    let opens = || try_open(&top, Mode::ReadOnly, &[], false).map(|_| ());
+    assert_eq!(rebase(&b, false, false).unwrap().sectors, 1);
+    opens().unwrap();
+    let other = folder.path("moved.vhd");
+    std::fs::rename(&b, &other).unwrap();
+    assert_eq!(opens().unwrap_err().kind(), ErrorKind::Parent);
+    rebase(&other, true, false).unwrap();
+    opens().unwrap();
+    assert_eq!(
+        rebase(&a, true, false).unwrap_err().kind(),
+        ErrorKind::Parent
+    );
+    opens().unwrap();
+    rebase(&a, true, true).unwrap();
+    assert_eq!(opens().unwrap_err().kind(), ErrorKind::Parent);
+}
+
+#[test]
+fn a_rebase_does_not_make_a_chain_too_deep() {
+    let folder = Folder::new();
+    let base = folder.image("0.vhd", Format::VhdDynamic, None);
+    let mut last = base.clone();
+    for depth in 1..vdisk::chain::MAX_DEPTH {
+        last = folder.child(&format!("{depth}.vhd"), &last, None);
+    }
+    let child = folder.child("child.vhd", &base, None);
+    let error = Rebase {
+        path: &child,
+        parent: &last,
+        key: None,
+        parents: Parents::default(),
+        name_only: false,
+    }
+    .run(ON)
+    .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Parent);
+    assert!(error.to_string().contains("disk 65"), "{error}");
 }

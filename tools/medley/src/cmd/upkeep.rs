@@ -197,6 +197,7 @@ pub fn commit(args: Commit, ui: Ui) -> Result<()> {
                 path: &disk.disk,
                 key: keys.own.as_ref(),
                 parents: disk.parents.with(&find),
+                allow_plain: false,
             }
             .run(progress)
         },

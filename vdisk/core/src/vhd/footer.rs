@@ -178,10 +178,15 @@ impl Footer {
         bytes
     }
 
-    /// Changes the timestamp in a footer's bytes to now, or to a second later than it was: children notice
-    /// that their parent was written to by nothing else.
+    /// The timestamp of the next change: now, or a second later than the last one.
+    pub(super) fn next_timestamp(&self) -> u32 {
+        next(self.timestamp)
+    }
+
+    /// Changes the timestamp in a footer's bytes: children notice that their parent was written to by
+    /// nothing else.
     pub(super) fn stamp(bytes: &mut [u8; FOOTER_LEN]) {
-        let stamp = now().max(be32(bytes, TIMESTAMP_AT).wrapping_add(1));
+        let stamp = next(be32(bytes, TIMESTAMP_AT));
         bytes[TIMESTAMP_AT..TIMESTAMP_AT + 4].copy_from_slice(&stamp.to_be_bytes());
         seal(bytes);
     }
@@ -211,6 +216,10 @@ impl Footer {
 fn seal(bytes: &mut [u8; FOOTER_LEN]) {
     let sum = checksum(bytes, CHECKSUM_AT);
     bytes[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&sum.to_be_bytes());
+}
+
+fn next(timestamp: u32) -> u32 {
+    now().max(timestamp.wrapping_add(1))
 }
 
 /// Seconds since 2000-01-01 00:00 UTC.
