@@ -71,12 +71,9 @@ fn run(bytes: &[u8]) {
     let base_before = session.base.pages();
     let mut model = Model::new(sectors, base_stamp);
     if flags & EPHEMERAL != 0 {
-        model.run(
-            &mut Ephemeral(
-                session.stacked(Overlay::ephemeral(SparseStore::default(), sectors), None),
-            ),
-            &mut input,
-        );
+        let overlay = Overlay::ephemeral(SparseStore::default(), sectors);
+        let overlay = overlay.expect("the disk is small");
+        model.run(&mut Ephemeral(session.stacked(overlay, None)), &mut input);
     } else {
         model.run(&mut session, &mut input);
     }
