@@ -743,3 +743,76 @@ fn a_rebase_does_not_make_a_chain_too_deep() {
     assert_eq!(error.kind(), ErrorKind::Parent);
     assert!(error.to_string().contains("disk 65"), "{error}");
 }
+
+#[test]
+fn no_power_cut_harms_a_resize_of_a_fixed_disk() {
+    let mut states = 0;
+    let size = 12 * SECTOR;
+    for key in [None, Some(key())] {
+        let key = key.as_ref();
+        let store = Arc::new(MemoryStore::default());
+        vhd::create(&*store, Kind::Fixed, size, None).unwrap();
+        let disk = disk_of(vec![StackedLayer::new(
+            layer(&store, false),
+            key.map(Xts::new),
+        )]);
+        let mut model = vec![0; size as usize];
+        disk.write_at(0, &model).unwrap();
+        write(&disk, &mut model, 0, 5 * SECTOR, 3);
+        disk.flush().unwrap();
+        drop(disk);
+        let initial = store.contents();
+        for to in [6 * SECTOR, 11 * SECTOR, 13 * SECTOR, 17 * SECTOR] {
+            let store = recorder(&initial);
+            vhd::resize(store.clone(), to, key, false, ON).unwrap();
+            let mut resized = model.clone();
+            resized.resize(to as usize, 0);
+            let mut seen = [false; 2];
+            states += every_cut(&initial, &store.events(), |store, context| {
+                let context = format!("to {to}, encrypted: {}, {context}", key.is_some());
+                let now = read_all(&store, key);
+                let is_new = now.len() == resized.len();
+                seen[usize::from(is_new)] = true;
+                assert!(
+                    now == if is_new { &resized } else { &model }[..],
+                    "{context}"
+                );
+                // And again, at once or after another size.
+                for sizes in [&[to][..], &[14 * SECTOR, to]] {
+                    let store = Arc::new(MemoryStore::new(store.contents()));
+                    for to in sizes {
+                        vhd::resize(store.clone(), *to, key, false, ON).unwrap();
+                        let mut model = model.clone();
+                        model.resize(*to as usize, 0);
+                        assert!(read_all(&store, key) == model, "again: {context}");
+                        let len = store.contents().len() as u64;
+                        assert_eq!(len, to + 512, "again: {context}");
+                    }
+                }
+            });
+            assert_eq!(seen, [true; 2], "to {to}");
+        }
+    }
+    println!("{states} states after power cuts, none violating");
+    assert!(states > 30, "only {states} states");
+}
+
+#[test]
+fn a_stopped_growth_of_a_fixed_disk_is_done_again() {
+    let key = key();
+    let store = Arc::new(MemoryStore::default());
+    vhd::create(&*store, Kind::Fixed, 64 << 10, None).unwrap();
+    let size = 8 << 20;
+    let calls = std::sync::atomic::AtomicU64::new(0);
+    let stop = |_| match calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0..2 => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
+    };
+    vhd::resize(store.clone(), size, Some(&key), false, &stop).unwrap_err();
+    let footer = vhd::read_footer(&*store).unwrap().unwrap();
+    assert_eq!(footer.current_size, 64 << 10);
+    vhd::resize(store.clone(), size, Some(&key), false, ON).unwrap();
+    let now = read_all(&store, Some(&key));
+    assert!(now[64 << 10..].iter().all(|b| *b == 0));
+    assert_eq!(now.len() as u64, size);
+}

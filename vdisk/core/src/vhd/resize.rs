@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vdisk_xts::{Xts, XtsKey};
 
-use super::edit::{Plan, replace_footers, switch_to};
+use super::edit::{Plan, end_at, replace_footers, switch_to};
 use super::footer::{DiskType, FOOTER_LEN, Footer};
 use super::geometry::Geometry;
 use super::growing::Growing;
@@ -24,8 +24,7 @@ const CHUNK: u64 = 2 << 20;
 /// zeros, unless `force` says that it may go. Without force and for growing encrypted fixed disks, the key
 /// is needed if there is one.
 ///
-/// A power cut leaves the disk with its old size or its new one. A fixed disk that was to grow may then
-/// show other bytes than zeros in its new part.
+/// A power cut, or a stop, leaves the disk with its old size or its new one, and it can be resized again.
 pub fn resize(
     store: Arc<dyn Store>,
     size: u64,
@@ -50,7 +49,7 @@ pub fn resize(
         )
         .remedy("commit it into its parent, or convert it, and resize that"));
     }
-    if size == old {
+    if size == old && footer.disk_type != DiskType::Fixed {
         return Ok(footer);
     }
     if size < old && !force {
@@ -123,26 +122,47 @@ fn resize_fixed(
         return Err(Error::corrupt("the VHD's footer is missing"));
     };
     let original = footer_at(&*store, at, FOOTER_LEN)?;
+    let footer = stamped(new, &original);
     let size = new.current_size;
-    super::edit::end_at(size, &stamped(new, &original)).carry_out(&*store)?;
-    if size < old {
-        return Ok(());
+    if size == old {
+        // What a resize that was cut left behind the end goes.
+        let plan = match at > size {
+            true => end_at(size, &original),
+            false => Plan::default(),
+        };
+        return plan.carry_out(&*store);
     }
-    // The old footer, and whatever else lay behind the old end, becomes part of the disk.
-    let to = match key {
-        Some(_) => size,
-        None => (at + FOOTER_LEN as u64).min(size),
-    };
-    let layer = Flat::new(store.clone(), size / SECTOR);
-    let stack = Stack::new(
-        vec![StackedLayer::new(Box::new(layer), key.map(Xts::new))],
-        false,
-        "resize",
-    )?;
-    let zeros = vec![0; CHUNK as usize];
-    for at in (old..to).step_by(CHUNK as usize) {
-        tell(progress, at - old)?;
-        stack.write_at(at, &zeros[..CHUNK.min(to - at) as usize])?;
+    if size < old {
+        // First the size, where the footer is; then the footer moves to what the disk no longer has.
+        return Plan::default()
+            .write(at, footer)
+            .sync()
+            .then(end_at(size, &footer))
+            .carry_out(&*store);
+    }
+    // The footer as it is moves out of the way of the new sectors, and tells the new size only when they
+    // read as zeros. Stopped before that, the disk is the old one in a longer file.
+    if size > at {
+        let moved = Plan::default().write(size, original).sync();
+        moved.carry_out(&*store)?;
+    }
+    fill(store.clone(), old, size, key, progress)?;
+    end_at(size, &footer).carry_out(&*store)
+}
+
+/// Has the bytes of a flat disk read as zeros, whatever the file has there.
+fn fill(
+    store: Arc<dyn Store>,
+    from: u64,
+    to: u64,
+    key: Option<&XtsKey>,
+    progress: Progress<'_>,
+) -> Result<()> {
+    let layer = StackedLayer::new(Box::new(Flat::new(store, to / SECTOR)), key.map(Xts::new));
+    let stack = Stack::new(vec![layer], false, "resize")?;
+    for at in (from..to).step_by(CHUNK as usize) {
+        tell(progress, at - from)?;
+        stack.write_zeroes(at, CHUNK.min(to - at))?;
     }
     stack.flush()
 }
