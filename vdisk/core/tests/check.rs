@@ -634,3 +634,56 @@ fn a_mended_header_survives_the_next_block_of_another_writer() {
         assert!(report.is_sound(), "{:?}", report.findings);
     }
 }
+
+/// Bytes that only end like a VHD are somebody's data.
+#[test]
+fn a_footer_that_leads_nowhere_is_no_reason_to_write() {
+    let whole = dynamic();
+    for geometry in [false, true] {
+        let mut bytes = vec![0x5a; 1 << 20];
+        let end = bytes.len() - 512;
+        bytes[end..].copy_from_slice(&whole[whole.len() - 512..]);
+        if geometry {
+            bytes[end + 58] = 77;
+            seal(&mut bytes[end..], 64);
+        }
+        let store = MemoryStore::new(bytes.clone());
+        let options = RepairOptions { accept_loss: true };
+        let done = repair_store(&store, options).unwrap();
+        assert!(store.contents() == bytes, "{:?}", done.repaired);
+        let refused = |f: &vhd::check::Finding| matches!(f.repair, Repair::Refused(_));
+        assert!(done.after.findings.iter().all(refused));
+        assert_eq!(
+            classes(&done.after).contains(&Damage::GeometryWrong),
+            geometry
+        );
+    }
+}
+
+/// Each entry of a table a finding: they are capped, synced together, and mended all the same.
+#[test]
+fn many_findings_are_mended_with_few_syncs() {
+    let store = MemoryStore::default();
+    let footer = vhd::create(&store, Kind::Dynamic, 1 << 20, None).unwrap();
+    let header = vhd::DynamicHeader {
+        table_offset: 1536,
+        entries: 100_000,
+        block_size: 2 << 20,
+    };
+    store.write_at(512, &header.to_bytes()).unwrap();
+    store
+        .write_at(1536, &vec![0; header.table_len() as usize])
+        .unwrap();
+    store.write_at(1536, &[0xff; 4]).unwrap();
+    store
+        .write_at(1536 + header.table_len(), &footer.to_bytes())
+        .unwrap();
+    assert_eq!(check_store(&store).unwrap().findings.len(), 1 << 16);
+    let store = Recorder::new(Medium::new(&store.contents()));
+    let done = repair_store(&store, RepairOptions::default()).unwrap();
+    assert!(done.after.is_sound());
+    assert_eq!(done.repaired, [Damage::StrayEntries]);
+    let syncs = store.events();
+    let syncs = syncs.iter().filter(|e| **e == vdisk_proving::Event::Sync);
+    assert_eq!(syncs.count(), 2);
+}

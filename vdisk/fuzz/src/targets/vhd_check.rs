@@ -1,6 +1,6 @@
 //! The checker and the repairer on any bytes as a VHD, put together as for `vhd_open`.
 
-use vdisk::vhd::check::{RepairOptions, check_store, repair_store};
+use vdisk::vhd::check::{Repair, RepairOptions, check_store, repair_store};
 
 use super::Target;
 use super::vhd_open::{image, open, seen};
@@ -31,6 +31,12 @@ fn run(bytes: &[u8]) {
     let Ok(told) = repair(&repaired, false) else {
         return;
     };
+    let left = told
+        .after
+        .findings
+        .iter()
+        .find(|f| f.repair == Repair::Safe);
+    assert!(left.is_none(), "could be repaired, but was not: {left:?}");
     // What was readable still is, and says the same.
     if let Some(before) = before {
         let after = open(&repaired, true)

@@ -44,11 +44,10 @@ fn entry_at(layout: &Layout, block: usize) -> u64 {
     layout.header.table_offset + block as u64 * 4
 }
 
-/// The table's entry of a block made empty.
+/// The table's entry of a block made empty. Like every plan of which there may be many, it leaves the
+/// sync to the repair.
 fn without_entry(layout: &Layout, block: usize) -> Plan {
-    Plan::default()
-        .write(entry_at(layout, block), UNUSED.to_be_bytes())
-        .sync()
+    Plan::default().write(entry_at(layout, block), UNUSED.to_be_bytes())
 }
 
 fn judge(layout: &Layout, flaw: &Flaw) -> Finding {
@@ -87,14 +86,16 @@ fn check_stray(image: &Image<'_>, layout: &Layout, findings: &mut Vec<Finding>) 
     image
         .store
         .read_at(layout.header.table_offset + first * 4, &mut bytes)?;
-    for (i, entry) in bytes.chunks_exact(4).enumerate().take(TOLD) {
-        if entry != UNUSED.to_be_bytes() {
-            let block = layout.table.len() + i;
-            let what = format!("the table has a block {block}, the disk only {first}");
-            let plan = without_entry(layout, block);
-            let finding = Finding::new(Damage::StrayEntries, what).at(entry_at(layout, block));
-            findings.push(finding.mended_by(plan));
-        }
+    let strays = bytes
+        .chunks_exact(4)
+        .enumerate()
+        .filter(|(_, entry)| *entry != UNUSED.to_be_bytes());
+    for (i, _) in strays.take(TOLD) {
+        let block = layout.table.len() + i;
+        let what = format!("the table has a block {block}, the disk only {first}");
+        let plan = without_entry(layout, block);
+        let finding = Finding::new(Damage::StrayEntries, what).at(entry_at(layout, block));
+        findings.push(finding.mended_by(plan));
     }
     Ok(())
 }
@@ -110,6 +111,7 @@ fn check_bitmaps(
     let mut flawed: Vec<usize> = flaws.iter().map(|flaw| flaw.block).collect();
     flawed.sort_unstable();
     let mut bitmap = vec![0; header.bitmap_len() as usize];
+    let (mut padded, mut empty) = (0, 0);
     for (slot, block) in layout.slots() {
         if flawed.binary_search(&block).is_ok() {
             continue;
@@ -119,7 +121,9 @@ fn check_bitmaps(
         let (bits, padding) = bitmap.split_at(used.max(1));
         // Blocks of less than eight sectors share their byte with padding.
         let over = (block_sectors < 8).then(|| bits[0] & (0xff >> block_sectors));
-        if over.is_some_and(|bits| bits != 0) || padding.iter().any(|b| *b != 0) {
+        let dirty = over.is_some_and(|bits| bits != 0) || padding.iter().any(|b| *b != 0);
+        if dirty && padded < TOLD {
+            padded += 1;
             let mut clean = bits.to_vec();
             if over.is_some() {
                 clean[0] &= !(0xff >> block_sectors);
@@ -130,10 +134,11 @@ fn check_bitmaps(
                 Finding::new(Damage::BitmapPadding, what)
                     .at(slot)
                     .block(block, 0)
-                    .mended_by(Plan::default().write(slot, clean).sync()),
+                    .mended_by(Plan::default().write(slot, clean)),
             );
         }
-        if bits.iter().all(|b| *b == 0) {
+        if empty < TOLD && bits.iter().all(|b| *b == 0) {
+            empty += 1;
             let what = format!("block {block} has a place in the file, but no sector was written");
             let finding = Finding::new(Damage::BitmapEmpty, what)
                 .at(slot)

@@ -17,6 +17,8 @@ use crate::error::{ErrorKind, Result};
 use crate::image::Format;
 use crate::store::Store;
 
+const LEADS_NOWHERE: &str = "the footer does not lead to a dynamic header and its table";
+
 /// A place where a footer belongs.
 struct Seat {
     at: u64,
@@ -150,12 +152,12 @@ fn choose<'a>(
         }
         (Some(footer), None) => {
             let what = "the footer's copy at the start of the file is damaged";
-            let plan = Plan::default().write(0, tail.bytes).sync();
-            findings.push(
-                Finding::new(Damage::CopyDamaged, what)
-                    .at(0)
-                    .mended_by(plan),
-            );
+            let finding = Finding::new(Damage::CopyDamaged, what).at(0);
+            // The start of a file that only ends like a VHD is somebody's data.
+            findings.push(match Layout::read(store, footer, tail.at) {
+                Ok(_) => finding.mended_by(Plan::default().write(0, tail.bytes).sync()),
+                Err(_) => finding.refused(LEADS_NOWHERE),
+            });
             Some(image(tail, footer, Some(tail.at)))
         }
         (Some(footer), Some(other)) if footer != other => {
@@ -221,8 +223,14 @@ fn check_geometry(image: &Image<'_>, findings: &mut Vec<Finding>) {
     let bytes = footer.to_bytes_over(&image.bytes);
     let finding = Finding::new(Damage::GeometryWrong, what).at(image.payload_end());
     findings.push(match (image.tail, image.footer.disk_type) {
+        (Some(tail), DiskType::Fixed) if tail < image.footer.current_size => {
+            finding.refused("the file is shorter than the disk")
+        }
         (Some(tail), DiskType::Fixed) => {
             finding.mended_by(Plan::default().write(tail, bytes).sync())
+        }
+        (Some(tail), _) if Layout::read(image.store, &image.footer, tail).is_err() => {
+            finding.refused(LEADS_NOWHERE)
         }
         (Some(tail), _) => finding.mended_by(replace_footers(tail, &bytes)),
         (None, _) => finding.refused("the footer at the end must be repaired first"),

@@ -13,6 +13,7 @@ use std::path::Path;
 
 pub use report::{Damage, Finding, Repair, Repaired, Report};
 
+use super::edit::Plan;
 use crate::error::Result;
 use crate::store::{FileStore, Sharing, Store};
 
@@ -46,28 +47,35 @@ pub fn repair_store(store: &dyn Store, options: RepairOptions) -> Result<Repaire
     mend(store, None, options)
 }
 
+/// Classes that one repair mends, one after the other: more only a hostile image has.
+const ROUNDS: usize = 64;
+
 /// One class of damage after the other, looking anew after each: a repair may bring other damage to
-/// light, and must not rely on what was seen before it.
+/// light, of a class that was mended already too, and must not rely on what was seen before it.
 fn mend(store: &dyn Store, path: Option<&Path>, options: RepairOptions) -> Result<Repaired> {
     let before = inspect::inspect(store, path)?;
     let mut repaired: Vec<Damage> = Vec::new();
+    // What was carried out and found again would be found for ever.
+    let mut done: Vec<Plan> = Vec::new();
     let mut now = before.clone();
-    loop {
-        let next = now.findings.iter().find(|f| {
-            !repaired.contains(&f.damage)
-                && (f.repair == Repair::Safe || f.repair == Repair::Loses && options.accept_loss)
-        });
-        let Some(damage) = next.map(|f| f.damage) else {
+    let mendable =
+        |f: &&Finding| f.repair == Repair::Safe || f.repair == Repair::Loses && options.accept_loss;
+    for _ in 0..ROUNDS {
+        let mut open = now.findings.iter().filter(mendable);
+        let Some(first) = open.find(|f| !done.contains(&f.plan)) else {
             break;
         };
-        for finding in now.findings.iter().filter(|f| f.damage == damage) {
-            if finding.repair == Repair::Safe
-                || finding.repair == Repair::Loses && options.accept_loss
-            {
+        for finding in now.findings.iter().filter(mendable) {
+            if finding.damage == first.damage {
                 finding.plan.carry_out(store)?;
             }
         }
-        repaired.push(damage);
+        // Plans of one write each leave that to us: there may be many.
+        store.sync()?;
+        done.push(first.plan.clone());
+        if !repaired.contains(&first.damage) {
+            repaired.push(first.damage);
+        }
         now = inspect::inspect(store, path)?;
     }
     Ok(Repaired {
