@@ -28,7 +28,7 @@ pub enum Kind {
     NoSpace,
     /// A valid thing that Medley does not do.
     Unsupported,
-    /// A parent of a differencing disk is missing or is not the one it was.
+    /// The disk below an overlay or a differencing disk is missing, another, or changed.
     Parent,
     /// Damage was found, and is repaired.
     Repaired,
@@ -60,7 +60,7 @@ const TABLE: [(Kind, &str); 13] = [
     ),
     (
         Kind::Parent,
-        "a parent of the disk is missing, or is not as it was when the disk was made",
+        "the disk below an overlay or a child is missing, is another, or was changed since",
     ),
     (Kind::Repaired, "damage was found and is repaired"),
     (Kind::Interrupted(1), "interrupted (SIGHUP)"),

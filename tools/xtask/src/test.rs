@@ -148,6 +148,8 @@ fn run_step(step: Step, filter: &[String]) -> Result<Outcome> {
                 "clippy",
                 "--workspace",
                 "--all-targets",
+                // The fuzzer itself is behind it.
+                "--features=vdisk-fuzz/libfuzzer",
                 "--",
                 "-D",
                 "warnings",

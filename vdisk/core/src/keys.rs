@@ -261,12 +261,23 @@ fn edit<'a, T>(
     path: &Path,
     change: impl FnOnce(&mut Header) -> luks::Result<Change<'a, T>>,
 ) -> Result<(T, Vec<TwinReport>)> {
+    let change = |header: &mut Header| change(header).map_err(|e| wrap(e, path));
+    edit_then(path, change, || Ok(()))
+}
+
+/// Like [`edit`]; `then` follows the change of the header before anybody else may change it again.
+fn edit_then<'a, T>(
+    path: &Path,
+    change: impl FnOnce(&mut Header) -> Result<Change<'a, T>>,
+    then: impl FnOnce() -> Result<()>,
+) -> Result<(T, Vec<TwinReport>)> {
     let store = FileStore::open(path, Sharing::Exclusive)?;
     let KeyFile { mut header, .. } = KeyFile::read(path, &store)?;
-    let (value, key, new) = change(&mut header).map_err(|e| wrap(e, path))?;
+    let (value, key, new) = change(&mut header)?;
     let mut twins = Twins::of(path, &mut header, key.as_ref(), new)?;
     twins.lose()?;
     carry_out(&header.update_plan(), &store)?;
+    then()?;
     Ok((value, twins.gain()))
 }
 

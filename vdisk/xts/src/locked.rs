@@ -42,10 +42,11 @@ impl<T> Drop for Locked<T> {
     }
 }
 
-#[cfg(target_os = "linux")]
+// Miri knows no `mlock`.
+#[cfg(all(target_os = "linux", not(miri)))]
 use linux::{lock, unlock};
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 mod linux {
     use std::ptr::NonNull;
 
@@ -74,14 +75,14 @@ mod linux {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(miri, not(target_os = "linux")))]
 fn lock<T>(_pages: &Pages<T>) {}
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(miri, not(target_os = "linux")))]
 fn unlock<T>(_pages: &Pages<T>) {}
 
 #[cfg(test)]
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 mod tests {
     use super::*;
 

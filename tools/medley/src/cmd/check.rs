@@ -1,9 +1,10 @@
 //! `medley disk check`: looks for damage, and repairs it if asked to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use uuid::Uuid;
 use vdisk::ErrorKind;
 use vdisk::image::Format;
 use vdisk::keys::KeyFile;
@@ -11,7 +12,7 @@ use vdisk::luks::Health;
 use vdisk::store::{FileStore, Sharing};
 use vdisk::vhd::check::{self, Damage, Repair, RepairOptions, Report as Inspected};
 
-use crate::args::{DiskArgs, Found};
+use crate::args::{DiskArgs, header_of};
 use crate::cmd::info::health;
 use crate::exit::{Failure, Kind, Result};
 use crate::output::{Fields, Report, Ui};
@@ -21,6 +22,7 @@ use crate::{progress, size};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Needs no passphrase. A repair changes no sector that can be read, and nothing it is not sure of.
+A file whose name ends in .vhd is checked as a VHD, whatever is left of it, unless --input-format raw is given.
 
 Exit code 0: sound, or with flaws that do no harm; 5: damaged; 10: was damaged and is repaired.
 
@@ -44,6 +46,7 @@ pub struct Check {
 #[derive(Serialize)]
 struct Checked {
     disk: PathBuf,
+    /// `vhd`, if too little is left to tell which kind.
     format: &'static str,
     /// `sound`, `mends` (nothing that keeps anybody from using the disk), `damaged` or `repaired`.
     verdict: &'static str,
@@ -170,32 +173,76 @@ impl Report for Checked {
     }
 }
 
+/// What there is to check.
+struct Subject {
+    /// Length of a raw disk; `None` for a VHD, however little of it is left.
+    raw: Option<u64>,
+    /// The LUKS2 header's file, if there is one.
+    header: Option<PathBuf>,
+    /// The header that the disk names.
+    named: Option<Uuid>,
+}
+
+impl Subject {
+    /// What keeps others from taking the file for a VHD is what a check is to tell.
+    fn of(disk: &DiskArgs) -> Result<Self> {
+        let unreadable =
+            |failure: &Failure| matches!(failure.kind(), Kind::Damaged | Kind::Unsupported);
+        let found = match disk.find() {
+            Ok(found) => found,
+            Err(failure) if unreadable(&failure) => {
+                return Ok(Self {
+                    raw: None,
+                    header: header_of(&disk.disk, disk.header.as_deref(), None),
+                    named: None,
+                });
+            }
+            Err(failure) => return Err(failure),
+        };
+        let vhd = match disk.input_format {
+            Some(format) => format != Format::Raw,
+            None => found.probe.format != Format::Raw || is_called_vhd(&disk.disk),
+        };
+        Ok(Self {
+            raw: (!vhd).then_some(found.probe.size),
+            header: found.header,
+            named: found.probe.footer.and_then(|footer| footer.luks),
+        })
+    }
+}
+
+/// A file that lost all of its footers has only its name to say that it had some.
+fn is_called_vhd(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("vhd"))
+}
+
 /// Runs it.
 pub fn run(args: Check, ui: Ui) -> Result<()> {
-    let found = args.disk.find()?;
+    let subject = Subject::of(&args.disk)?;
     let path = &args.disk.disk;
     let mut repaired = Vec::new();
     let mut findings = Vec::new();
     let mut unused = 0;
-    if found.probe.format == Format::Raw {
+    let format = if let Some(size) = subject.raw {
         drop(FileStore::open(path, Sharing::ReadOnly)?);
-        if found.probe.size == 0 || !found.probe.size.is_multiple_of(vdisk::SECTOR) {
-            let what = format!(
-                "a raw disk of {} bytes: not a whole number of 512-byte sectors",
-                found.probe.size
-            );
+        if size == 0 || !size.is_multiple_of(vdisk::SECTOR) {
+            let what =
+                format!("a raw disk of {size} bytes: not a whole number of 512-byte sectors");
             let remedy = "fetch the file again; a fixed VHD has lost its end";
             findings.push(Finding::other(Severity::Damage, what, remedy));
         }
+        Format::Raw.name()
     } else {
         let inspected = progress::busy(ui, "checking", || inspect(&args, &mut repaired))?;
         unused = inspected.unused;
         findings.extend(inspected.findings.into_iter().map(Finding::of));
-    }
-    if args.repair && mend_header(&found)? {
+        inspected.format.map_or("vhd", Format::name)
+    };
+    if args.repair && mend_header(&subject)? {
         repaired.push("header-copy".to_owned());
     }
-    check_header(&found, &mut findings)?;
+    check_header(&subject, &mut findings)?;
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let verdict = match (
         findings.first().map(|finding| finding.severity),
@@ -208,7 +255,7 @@ pub fn run(args: Check, ui: Ui) -> Result<()> {
     };
     ui.show(&Checked {
         disk: path.clone(),
-        format: found.probe.format.name(),
+        format,
         verdict,
         repaired,
         findings,
@@ -247,8 +294,8 @@ fn name(damage: Damage) -> String {
 }
 
 /// Writes both copies of a LUKS2 header anew if one is damaged; whether one was.
-fn mend_header(found: &Found) -> Result<bool> {
-    let Some(path) = &found.header else {
+fn mend_header(subject: &Subject) -> Result<bool> {
+    let Some(path) = &subject.header else {
         return Ok(false);
     };
     // One that cannot be read at all is told of below.
@@ -261,13 +308,13 @@ fn mend_header(found: &Found) -> Result<bool> {
     }
 }
 
-fn check_header(found: &Found, findings: &mut Vec<Finding>) -> Result<()> {
-    let named = found.probe.footer.as_ref().and_then(|footer| footer.luks);
+fn check_header(subject: &Subject, findings: &mut Vec<Finding>) -> Result<()> {
+    let named = subject.named;
     let mut damage = |what: String| {
         let remedy = "name the right header with --header, or bring back the one that was made with the disk";
         findings.push(Finding::other(Severity::Damage, what, remedy))
     };
-    let Some(path) = &found.header else {
+    let Some(path) = &subject.header else {
         if let Some(uuid) = named {
             damage(format!(
                 "the disk is encrypted under LUKS header {uuid}, which is not beside it"

@@ -19,7 +19,8 @@ use crate::size;
 /// Options of `info`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Needs no passphrase and locks nothing: the disk may be in use.
+Needs no passphrase. The disk may be in use; parents of a differencing disk may be read by others,
+but not written.
 
 EXAMPLES
   medley disk info office.vhd

@@ -30,7 +30,7 @@ pub struct Unmount {
     /// The directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Even if files are open there: whoever has them open gets errors from now on
+    /// Even if files are open there: whoever has them open gets errors from now on. Nothing mounted is no failure
     #[arg(long)]
     force: bool,
 }
@@ -50,6 +50,10 @@ impl Report for Gone {
 pub fn run(args: Unmount, ui: Ui) -> Result<()> {
     let dir = resolve(&args.dir)?;
     let Some(fs) = file_system(&dir)? else {
+        // Whoever insists has what they want, be it that the mount went just before.
+        if args.force && dir.is_dir() {
+            return ui.done(&Gone { mountpoint: dir });
+        }
         return Err(Failure::failed(format!(
             "{}: nothing is mounted here",
             dir.display()
@@ -124,8 +128,15 @@ fn escape(path: &[u8]) -> Vec<u8> {
     path.iter().flat_map(escape).collect()
 }
 
-/// Takes the mount away; `false` if files are open.
+/// Takes the mount away; `false` if files are open. A mount that somebody else takes away meanwhile is away.
 fn detach(dir: &Path, lazy: bool) -> Result<bool> {
+    match try_detach(dir, lazy) {
+        Err(_) if file_system(dir)?.is_none() => Ok(true),
+        result => result,
+    }
+}
+
+fn try_detach(dir: &Path, lazy: bool) -> Result<bool> {
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
     flags.set(MntFlags::MNT_DETACH, lazy);
     match umount2(dir, flags) {
@@ -189,6 +200,13 @@ fn wait(dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_that_is_gone_already_is_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(try_detach(dir.path(), true).is_err());
+        assert!(detach(dir.path(), true).unwrap() && detach(dir.path(), false).unwrap());
+    }
 
     #[test]
     fn paths_are_found_as_the_kernel_writes_them() {

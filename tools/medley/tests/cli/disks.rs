@@ -278,6 +278,62 @@ fn damage_is_found_and_graded() {
 }
 
 #[test]
+fn a_disk_that_nobody_takes_for_a_vhd_any_more_is_not_sound() {
+    let folder = Folder::new();
+    let found = |args: &str| {
+        folder.fails(5, args);
+        let checked: serde_json::Value =
+            serde_json::from_str(&folder.run(&format!("{args} --json")).out).unwrap();
+        assert_eq!(checked["verdict"], "damaged");
+        checked["findings"][0]["damage"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    folder.ok("disk create a.vhd --size 4M --format vhd-dynamic");
+    let good = folder.read("a.vhd");
+    let end = good.len() - 512;
+    let mut lost = good.clone();
+    lost[..512].fill(0);
+    lost[end..].fill(0);
+    folder.write("lost.vhd", &lost);
+    folder.write("lost.img", &lost);
+    assert_eq!(found("disk check lost.vhd"), "footers-lost");
+    assert_eq!(
+        found("disk check lost.img --input-format vhd-dynamic"),
+        "footers-lost"
+    );
+    // Nothing but its name or its user can tell that it was one.
+    folder.ok("disk check lost.img");
+    folder.ok("disk check lost.vhd --input-format raw");
+
+    folder.ok("disk create f.vhd --size 4M --format vhd-fixed");
+    let fixed = folder.read("f.vhd");
+    folder.write("cut.VHD", &fixed[..fixed.len() - 1024]);
+    folder.write("cut.img", &fixed[..fixed.len() - 1024]);
+    assert_eq!(found("disk check cut.VHD"), "footers-lost");
+    assert_eq!(
+        found("disk check cut.img --input-format vhd-fixed"),
+        "footers-lost"
+    );
+
+    let mut strange = good;
+    for footer in [0, end] {
+        let footer = &mut strange[footer..footer + 512];
+        footer[63] = 9;
+        footer[64..68].fill(0);
+        let sum = !footer.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+        footer[64..68].copy_from_slice(&sum.to_be_bytes());
+    }
+    folder.write("strange.vhd", &strange);
+    assert_eq!(found("disk check strange.vhd"), "unknown-kind");
+    assert_eq!(
+        found("disk check strange.vhd --input-format vhd-dynamic"),
+        "unknown-kind"
+    );
+}
+
+#[test]
 fn a_damaged_header_copy_is_reported_and_still_opens() {
     let folder = Folder::new();
     folder.encrypted("a.vhd");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use vdisk_luks::{self as luks, Header, Luks1, SlotId, TokenId, Twin, VolumeKey};
 
-use super::{KeyFile, carry_out, edit, wrap};
+use super::{KeyFile, carry_out, edit_then, wrap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Draft, FileStore, Sharing, Store};
 
@@ -35,6 +35,9 @@ pub enum TwinState {
     Updated,
     /// All its slots are taken: it does not open with the new passphrase.
     Full,
+    /// What was removed is gone from it, but the new passphrase could not be written, for this reason: it
+    /// may not open with it.
+    Behind(String),
     /// There is no such file. Should it lie elsewhere, it opens as it did before.
     Missing,
     /// It was left as it was, for this reason: passphrases that were removed still open it.
@@ -53,6 +56,11 @@ impl fmt::Display for TwinReport {
             TwinState::Full => write!(
                 f,
                 "the LUKS1 twin {path} has no free slot and does not open with the new passphrase"
+            ),
+            TwinState::Behind(why) => write!(
+                f,
+                "the LUKS1 twin {path} may not open with the new passphrase: {why}; passphrases that were \
+                 removed do not open it; remove the new passphrase and add it again"
             ),
             TwinState::Missing => write!(
                 f,
@@ -174,7 +182,7 @@ impl Twins {
                 Ok(open) => match carry_out(&open.gained.update_plan(), &open.store) {
                     Ok(()) if open.full => TwinState::Full,
                     Ok(()) => TwinState::Updated,
-                    Err(e) => TwinState::Left(e.to_string()),
+                    Err(e) => TwinState::Behind(e.to_string()),
                 },
                 Err(state) => state,
             };
@@ -243,8 +251,7 @@ fn name(path: &Path, twin: &Path) -> Result<String> {
         .ok_or_else(|| Error::new(ErrorKind::InvalidRequest, "the name is not UTF-8").at_path(twin))
 }
 
-/// See [`KeyFile::export_luks1`]. The header knows of the twin before the twin has a name: nobody ever has
-/// one that is not kept in step.
+/// See [`KeyFile::export_luks1`].
 pub(super) fn export(
     path: &Path,
     passphrase: &[u8],
@@ -252,27 +259,72 @@ pub(super) fn export(
     new: &[u8],
     iterations: u32,
 ) -> Result<()> {
-    let fail = |e| wrap(e, path);
-    let name = name(path, twin)?;
-    let draft = Draft::new(twin)?;
-    let header = KeyFile::open(path)?.header;
-    let (slot, key) = header.unlock_slot(passphrase).map_err(fail)?;
-    let bytes = Luks1::export(&key, new, iterations).map_err(fail)?;
-    draft.store()?.write_at(0, &bytes)?;
-    let made = Luks1::parse(&bytes).map_err(fail)?;
-    let mut record = Twin::new(&name, made.uuid(), iterations).map_err(fail)?;
-    for first in made.slots() {
-        record.pair(&header, slot, first.id).map_err(fail)?;
+    Export::prepare(path, passphrase, twin, new, iterations)?.publish()
+}
+
+/// A twin without a name yet.
+struct Export<'a> {
+    path: &'a Path,
+    draft: Draft,
+    /// What the header will know of it: that it goes with a slot as that was when it was prepared.
+    record: Twin,
+}
+
+impl<'a> Export<'a> {
+    /// The slow part: deriving keys needs no lock.
+    fn prepare(
+        path: &'a Path,
+        passphrase: &[u8],
+        twin: &Path,
+        new: &[u8],
+        iterations: u32,
+    ) -> Result<Self> {
+        let fail = |e| wrap(e, path);
+        let name = name(path, twin)?;
+        let draft = Draft::new(twin)?;
+        let header = KeyFile::open(path)?.header;
+        let (slot, key) = header.unlock_slot(passphrase).map_err(fail)?;
+        let bytes = Luks1::export(&key, new, iterations).map_err(fail)?;
+        draft.store()?.write_at(0, &bytes)?;
+        let made = Luks1::parse(&bytes).map_err(fail)?;
+        let mut record = Twin::new(&name, made.uuid(), iterations).map_err(fail)?;
+        for first in made.slots() {
+            record.pair(&header, slot, first.id).map_err(fail)?;
+        }
+        Ok(Self {
+            path,
+            draft,
+            record,
+        })
     }
-    let ((), _) = edit(path, |header| {
-        // A twin that had this name is gone: the draft would not have begun otherwise.
-        let former = Twin::all(header)?
-            .into_iter()
-            .find_map(|(id, twin)| (twin.place == name).then_some(id));
-        record.store(header, former)?;
-        Ok(((), None, None))
-    })?;
-    draft.publish()
+
+    /// Under the header's lock, so that no slot goes in between: the header knows of the twin before the
+    /// twin has a name. Nobody ever has one that is not kept in step.
+    fn publish(self) -> Result<()> {
+        let Self {
+            path,
+            draft,
+            record,
+        } = self;
+        let fail = |e| wrap(e, path);
+        let change = |header: &mut Header| {
+            if !record.stale(header).is_empty() {
+                let what = "the passphrase was removed or changed while the twin was made";
+                return Err(Error::new(ErrorKind::Key, what)
+                    .at_path(path)
+                    .remedy("export again with one that opens the disk"));
+            }
+            // A twin that had this name is gone: the draft would not have begun otherwise.
+            let former = Twin::all(header)
+                .map_err(fail)?
+                .into_iter()
+                .find_map(|(id, twin)| (twin.place == record.place).then_some(id));
+            record.store(header, former).map_err(fail)?;
+            Ok(((), None, None))
+        };
+        edit_then(path, change, || draft.publish())?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -358,6 +410,57 @@ mod tests {
         assert!(twin().unlock(b"second").is_ok());
         KeyFile::edit(&pair.header, |h| h.set_label("new")).unwrap();
         assert!(twin().unlock(b"second").is_err() && twin().unlock(b"first").is_ok());
+    }
+
+    /// Whatever is done to the passphrase while its twin is made, no twin keeps it.
+    #[test]
+    fn a_twin_of_a_passphrase_that_went_meanwhile_is_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, twin) = (dir.path().join("d.luks"), dir.path().join("d.luks1"));
+        KeyFile::create(&path, "test", b"first", KDF).unwrap();
+        let prepare = || Export::prepare(&path, b"second", &twin, b"second", 1000).unwrap();
+        KeyFile::add_key(&path, b"first", b"second", &KDF).unwrap();
+
+        let export = prepare();
+        KeyFile::remove_key(&path, b"second").unwrap();
+        assert_eq!(export.publish().unwrap_err().kind(), ErrorKind::Key);
+        // Nor if the slot is there again: its passphrase is another.
+        KeyFile::add_key(&path, b"first", b"second", &KDF).unwrap();
+        let export = prepare();
+        KeyFile::change_key(&path, b"second", b"third", &KDF).unwrap();
+        assert_eq!(export.publish().unwrap_err().kind(), ErrorKind::Key);
+        assert!(!twin.exists() && KeyFile::open(&path).unwrap().tokens().is_empty());
+
+        KeyFile::change_key(&path, b"third", b"second", &KDF).unwrap();
+        let export = prepare();
+        KeyFile::add_key(&path, b"first", b"other", &KDF).unwrap();
+        export.publish().unwrap();
+        assert!(twin.exists());
+    }
+
+    /// It has lost what it should, so nobody is told to destroy it.
+    #[test]
+    fn a_twin_that_cannot_be_written_any_more_is_behind() {
+        let pair = Pair::new("d.luks1");
+        let mut header = KeyFile::open(&pair.header).unwrap().header;
+        let key = header.unlock(b"first").unwrap();
+        let slot = header.add_key(&key, b"second", &KDF).unwrap();
+        let new = Some(NewKey::Added(slot, b"second"));
+        let mut twins = Twins::of(&pair.header, &mut header, Some(&key), new).unwrap();
+        twins.lose().unwrap();
+        for held in &mut twins.0 {
+            let Ok(open) = &mut held.file else {
+                panic!("the twin does not follow");
+            };
+            // Open for reading alone.
+            open.store = FileStore::open_unlocked(&pair.twin).unwrap();
+        }
+        let reports = twins.gain();
+        assert!(
+            matches!(reports[0].state, TwinState::Behind(_)),
+            "{reports:?}"
+        );
+        assert!(!reports[0].to_string().contains("destroy it"));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 use std::arch::aarch64::*;
 use std::arch::is_aarch64_feature_detected;
 
+use zeroize::Zeroizing;
+
 use super::round_keys::Schedule;
 
 /// Whether [`expand`] and [`invert`] can run here.
@@ -18,28 +20,25 @@ pub(super) fn expand(key: &[u8; 32], out: &mut Schedule) {
     let (halves, _) = key.as_chunks::<16>();
     out[..2].copy_from_slice(halves);
     let mut constant = 1;
+    let mut word = Zeroizing::new(0);
     for i in 2..out.len() {
-        let last = u32::from_le_bytes([
-            out[i - 1][12],
-            out[i - 1][13],
-            out[i - 1][14],
-            out[i - 1][15],
+        let (former, rest) = out.split_at_mut(i);
+        *word = u32::from_le_bytes([
+            former[i - 1][12],
+            former[i - 1][13],
+            former[i - 1][14],
+            former[i - 1][15],
         ]);
-        let mut word = if i % 2 == 0 {
-            let turned = substitute(last).rotate_right(8) ^ constant;
+        *word = substitute(*word);
+        if i % 2 == 0 {
+            *word = word.rotate_right(8) ^ constant;
             constant <<= 1;
-            turned
-        } else {
-            substitute(last)
-        };
-        let former = out[i - 2];
-        for (to, from) in out[i]
-            .as_chunks_mut::<4>()
-            .0
-            .iter_mut()
-            .zip(former.as_chunks().0)
-        {
-            word ^= u32::from_le_bytes(*from);
+        }
+        // No copy of a round key: it is read where it stays.
+        let (to, _) = rest[0].as_chunks_mut::<4>();
+        let (from, _) = former[i - 2].as_chunks::<4>();
+        for (to, from) in to.iter_mut().zip(from) {
+            *word ^= u32::from_le_bytes(*from);
             *to = word.to_le_bytes();
         }
     }
