@@ -217,6 +217,19 @@ pub(crate) fn check_identity(
     Ok(())
 }
 
+/// Whether a child can note which state of the parent it fits: a time of zero would say that it fits all.
+pub(crate) fn check_has_time(path: &Path, parent: &Footer) -> Result<()> {
+    match parent.timestamp {
+        0 => Err(Error::new(
+            ErrorKind::Parent,
+            "its footer has no timestamp, so that a child would not notice when it is written to",
+        )
+        .at_path(path)
+        .remedy("write to it once, or convert it")),
+        _ => Ok(()),
+    }
+}
+
 /// We note the time in the parent's footer; other writers do too, or note that of its file, or none.
 pub(crate) fn timestamp_fits(path: &Path, link: &ParentLink, parent: &Footer) -> bool {
     let of_file = || look(path).ok().map(|m| (m.mtime() - 946_684_800) as u32);
@@ -246,6 +259,7 @@ impl NewChild<'_> {
         }
         let store: Arc<dyn Store> = Arc::new(FileStore::open(&parent, Sharing::ReadOnly)?);
         let opened = vhd::open(store.clone(), true)?;
+        check_has_time(&parent, &opened.footer)?;
         let above = ancestors(&parent, &*store, &opened, false)?;
         if above.len() + 2 > MAX_DEPTH {
             return Err(Error::new(

@@ -231,6 +231,7 @@ impl Rebase<'_> {
             )));
         }
         let new_footer = new.footer.as_ref().unwrap_or(&new_footer);
+        chain::check_has_time(&new_path, new_footer)?;
         if self.name_only && new_footer.uuid != link.uuid && !self.parents.force_parent {
             return Err(located(
                 Error::new(

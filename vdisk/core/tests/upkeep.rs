@@ -816,3 +816,56 @@ fn a_stopped_growth_of_a_fixed_disk_is_done_again() {
     assert!(now[64 << 10..].iter().all(|b| *b == 0));
     assert_eq!(now.len() as u64, size);
 }
+
+#[test]
+fn images_of_the_first_writers_are_kept_up_too() {
+    let store = Arc::new(MemoryStore::default());
+    vhd::create(&*store, Kind::Dynamic, 4 << 20, None).unwrap();
+    let mut short = store.contents();
+    short.pop();
+    let store = Arc::new(MemoryStore::new(short.clone()));
+    vhd::resize(store.clone(), 8 << 20, None, false, ON).unwrap();
+    sound(&store.contents(), "resized");
+    let store = Arc::new(MemoryStore::new(short));
+    vhd::compact(store.clone(), None, ON).unwrap();
+    sound(&store.contents(), "compacted");
+}
+
+#[test]
+fn a_compaction_keeps_bytes_that_a_bitmap_hides() {
+    let store = Arc::new(MemoryStore::new(small(4 * BLOCK, None)));
+    let disk = disk_of(vec![StackedLayer::new(layer(&store, false), None)]);
+    disk.write_at(0, &[7; BLOCK as usize]).unwrap();
+    drop(disk);
+    let bytes = store.contents();
+    let data = bytes.windows(16).position(|w| w == [7; 16]).unwrap() as u64;
+    store.write_at(data - 512, &[0; 512]).unwrap();
+    let done = vhd::compact(store.clone(), None, ON).unwrap();
+    assert_eq!(done.dropped, 0);
+    store.write_at(data, &[0; BLOCK as usize]).unwrap();
+    assert_eq!(vhd::compact(store, None, ON).unwrap().dropped, 1);
+}
+
+#[test]
+fn a_parent_without_a_timestamp_gets_no_child() {
+    let folder = Folder::new();
+    let base = folder.image("base.vhd", Format::VhdFixed, None);
+    let mut footer = vhd::Footer::new(vhd::DiskType::Fixed, SIZE);
+    footer.timestamp = 0;
+    let mut bytes = std::fs::read(&base).unwrap();
+    let end = bytes.len() - 512;
+    bytes[end..].copy_from_slice(&footer.to_bytes());
+    std::fs::write(&base, bytes).unwrap();
+    let path = folder.path("child.vhd");
+    let child = || {
+        vdisk::chain::NewChild {
+            path: &path,
+            parent: &base,
+            key: None,
+        }
+        .create()
+    };
+    assert_eq!(child().unwrap_err().kind(), ErrorKind::Parent);
+    open(&base, Mode::Keep, &[]).write_at(0, &[1; 512]).unwrap();
+    child().unwrap();
+}

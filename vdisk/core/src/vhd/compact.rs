@@ -7,6 +7,7 @@ use serde::Serialize;
 use vdisk_xts::{DataUnit, Xts, XtsKey};
 
 use super::bitmap::Bitmap;
+use super::check::is_zero;
 use super::growing::Growing;
 use super::header::UNUSED;
 use super::layout::Use;
@@ -93,7 +94,13 @@ fn empty_blocks(
         let bitmap = Bitmap::from_bytes(&bytes, block_sectors);
         let end = block_sectors.min(sectors - first);
         let mut at = 0;
-        let mut zero = true;
+        // Some readers ignore bitmaps: to them, bytes of a block without bits are data.
+        let mut zero = bytes.iter().any(|b| *b != 0)
+            || is_zero(
+                &*image.store,
+                slot + header.bitmap_len(),
+                u64::from(header.block_size),
+            )?;
         while zero && at < end {
             let (present, run) = bitmap.run(at, end - at);
             if !present {

@@ -181,7 +181,14 @@ fn open_growing(
             let original = match at + FOOTER_LEN as u64 <= store.len()? {
                 true => footer_at(&*store, at, FOOTER_LEN)?,
                 // The short footer of the first writers of the format.
-                false => footer.to_bytes_like(&start_copy),
+                false => {
+                    let whole = footer.to_bytes_like(&start_copy);
+                    if !read_only {
+                        store.write_at(at, &whole)?;
+                        store.sync()?;
+                    }
+                    whole
+                }
             };
             // Only whole blocks count: small gaps are other writers' padding.
             if at >= end + u64::from(layout.header.block_size) {

@@ -154,7 +154,8 @@ fn check_bitmaps(
     Ok(())
 }
 
-fn is_zero(store: &dyn Store, mut at: u64, len: u64) -> Result<bool> {
+/// Whether bytes of a store are all zero.
+pub(in super::super) fn is_zero(store: &dyn Store, mut at: u64, len: u64) -> Result<bool> {
     let end = at + len;
     let mut buf = vec![0; 64 << 10];
     while at < end {

@@ -11,6 +11,7 @@ mod report;
 
 use std::path::Path;
 
+pub(super) use blocks::is_zero;
 pub use report::{Damage, Finding, Repair, Repaired, Report};
 
 use super::edit::Plan;
