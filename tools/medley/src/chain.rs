@@ -5,8 +5,8 @@
 //! `--parent-header PARENT=PATH` says; its passphrase is the disk's own unless `--parent-passphrase-file
 //! PARENT=PATH` or whoever is asked says otherwise. PARENT is the parent's path or file name.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,37 +22,40 @@ use crate::args::header_of;
 use crate::exit::{Failure, Kind, Result};
 use crate::passphrase::{Passphrase, from_file};
 
-/// Something about one parent: `PARENT=PATH`.
+/// Something about one parent: `PARENT=PATH`. Either may contain `=`; who the parents are tells where it
+/// is parted.
 #[derive(Debug, Clone)]
-struct OfParent {
-    parent: PathBuf,
-    path: PathBuf,
-}
+struct OfParent(OsString);
 
 impl OfParent {
     fn parser() -> impl TypedValueParser<Value = Self> {
         OsStringValueParser::new().try_map(|text| {
-            // The last `=`: a parent's name is somebody else's choice, the path is the user's.
-            let bytes = text.as_bytes();
-            let Some(at) = bytes.iter().rposition(|b| *b == b'=').filter(|at| *at > 0) else {
-                return Err("write it as PARENT=PATH, as in base.vhd=base.pass");
-            };
-            let part = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
-            Ok(Self {
-                parent: part(&bytes[..at]),
-                path: part(&bytes[at + 1..]),
-            })
+            let of = Self(text);
+            let sound = of.parts().next().is_some();
+            sound
+                .then_some(of)
+                .ok_or("write it as PARENT=PATH, as in base.vhd=base.pass")
         })
     }
 
-    fn is_about(&self, path: &Path) -> bool {
-        match self.parent.components().count() {
-            1 if !self.parent.is_absolute() => path.file_name() == self.parent.file_name(),
-            _ => self
-                .parent
-                .canonicalize()
-                .is_ok_and(|parent| parent == path),
-        }
+    /// All that it could mean, the shortest parent first.
+    fn parts(&self) -> impl Iterator<Item = (&Path, &Path)> {
+        let bytes = self.0.as_bytes();
+        let path = |bytes| Path::new(OsStr::from_bytes(bytes));
+        let equals = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'=');
+        equals
+            .filter(|(at, _)| *at > 0)
+            .map(move |(at, _)| (path(&bytes[..at]), path(&bytes[at + 1..])))
+    }
+
+    /// What it says about this parent, if anything.
+    fn about(&self, path: &Path) -> Option<&Path> {
+        let names = |parent: &Path| match parent.components().count() {
+            1 if !parent.is_absolute() => path.file_name() == parent.file_name(),
+            _ => parent.canonicalize().is_ok_and(|parent| parent == path),
+        };
+        self.parts()
+            .find_map(|(parent, about)| names(parent).then_some(about))
     }
 }
 
@@ -165,8 +168,8 @@ impl ParentArgs {
     }
 
     fn parent(&self, path: PathBuf, footer: Footer) -> Parent {
-        let named = self.parent_header.iter().find(|of| of.is_about(&path));
-        let header = header_of(&path, named.map(|of| of.path.as_path()), Some(&footer));
+        let named = self.parent_header.iter().find_map(|of| of.about(&path));
+        let header = header_of(&path, named, Some(&footer));
         Parent {
             path,
             footer,
@@ -181,17 +184,30 @@ impl ParentArgs {
             .iter()
             .chain(&self.parent_passphrase_file)
         {
-            if !parents.iter().any(|parent| of.is_about(&parent.path)) {
-                let names: Vec<String> = parents.iter().map(Parent::name).collect();
-                return Err(Failure::usage(format!(
-                    "{}: no parent of {}",
-                    of.parent.display(),
-                    disk.display()
-                ))
-                .remedy(&match names.is_empty() {
-                    true => "the disk has no parents".to_owned(),
-                    false => format!("its parents are {}", names.join(", ")),
-                }));
+            let meant: Vec<&Parent> = parents
+                .iter()
+                .filter(|parent| of.about(&parent.path).is_some())
+                .collect();
+            let said = of.0.display();
+            match meant.len() {
+                1 => {}
+                0 => {
+                    let what = format!("{said}: about no parent of {}", disk.display());
+                    let names: Vec<String> = parents.iter().map(Parent::name).collect();
+                    return Err(Failure::usage(what).remedy(&match names.is_empty() {
+                        true => "the disk has no parents".to_owned(),
+                        false => format!("its parents are {}", names.join(", ")),
+                    }));
+                }
+                _ => {
+                    let what = format!("{said}: several parents of {} are meant", disk.display());
+                    let paths: Vec<String> = meant
+                        .iter()
+                        .map(|parent| parent.path.display().to_string())
+                        .collect();
+                    let remedy = format!("name one by its path: {}", paths.join(", "));
+                    return Err(Failure::usage(what).remedy(&remedy));
+                }
             }
         }
         Ok(())
@@ -210,8 +226,8 @@ impl ParentArgs {
         let given = self
             .parent_passphrase_file
             .iter()
-            .find(|of| of.is_about(&parent.path));
-        given.map(|of| from_file(&of.path)).transpose()
+            .find_map(|of| of.about(&parent.path));
+        given.map(from_file).transpose()
     }
 
     /// Refuses what is said about parents of a disk that can have none.
@@ -224,8 +240,8 @@ impl ParentArgs {
         {
             None => Ok(()),
             Some(of) => Err(Failure::usage(format!(
-                "{}: no parent of {}, which is no differencing disk",
-                of.parent.display(),
+                "{}: about no parent of {}, which is no differencing disk",
+                of.0.display(),
                 disk.display()
             ))),
         }
@@ -238,10 +254,7 @@ impl ParentArgs {
             args.push("--force-parent".into());
         }
         for of in &self.parent_header {
-            let mut arg = OsString::from(&of.parent);
-            arg.push("=");
-            arg.push(&of.path);
-            args.extend(["--parent-header".into(), arg]);
+            args.extend(["--parent-header".into(), of.0.clone()]);
         }
         args
     }
@@ -252,4 +265,58 @@ pub fn link(disk: &Path) -> Result<Option<ParentLink>> {
     let store: Arc<dyn Store> = Arc::new(FileStore::open_unlocked(disk)?);
     let opened = vhd::open(store, true).map_err(|e| e.at_path(disk))?;
     Ok(opened.parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn footer() -> Footer {
+        Footer::new(vhd::DiskType::Dynamic, 512)
+    }
+
+    #[test]
+    fn both_names_may_contain_equals_signs() {
+        let about = |text: &str, parent: &str| {
+            let of = OfParent(text.into());
+            of.about(Path::new(parent)).map(Path::to_owned)
+        };
+        assert_eq!(about("b.vhd=k=1.luks", "/d/b.vhd"), Some("k=1.luks".into()));
+        assert_eq!(about("b=1.vhd=k=2", "/d/b=1.vhd"), Some("k=2".into()));
+        assert_eq!(about("b.vhd=k", "/d/k"), None);
+        assert!(OfParent("=k".into()).parts().next().is_none());
+        assert!(OfParent("k".into()).parts().next().is_none());
+    }
+
+    #[test]
+    fn a_name_that_two_parents_have_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let paths = ["one", "two"].map(|folder| root.join(folder).join("base.vhd"));
+        for path in &paths {
+            std::fs::create_dir(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"").unwrap();
+        }
+        let parents = paths.clone().map(|path| Parent {
+            path,
+            footer: footer(),
+            header: None,
+        });
+        let check = |name: &Path| {
+            let mut text = name.as_os_str().to_owned();
+            text.push("=h.luks");
+            let args = ParentArgs {
+                parent_header: vec![OfParent(text)],
+                ..ParentArgs::default()
+            };
+            args.check_names(Path::new("top.vhd"), &parents)
+        };
+        let failure = check(Path::new("base.vhd")).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Usage);
+        for path in &paths {
+            assert!(failure.to_string().contains(path.to_str().unwrap()));
+            check(path).unwrap();
+        }
+        check(Path::new("other.vhd")).unwrap_err();
+    }
 }

@@ -1,10 +1,12 @@
 //! What stands between a disk and its clients because somebody asked for it: `--fault`, `--delay`, `--stats`
 //! and `--readonly`, in the order in which they were typed, and where the statistics go.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -154,8 +156,13 @@ impl FilterArgs {
 
     /// What can be said before anybody types a passphrase; `background` is a process that nobody listens to.
     pub fn check(&self, background: bool) -> Result<()> {
+        let mut files = HashSet::new();
         for wish in &self.0 {
             match wish {
+                Wish::Stats(Some(file)) if !files.insert(file) => {
+                    let what = format!("--stats={}: asked for twice", file.display());
+                    return Err(Failure::usage(what).remedy("name another file for each"));
+                }
                 Wish::Stats(Some(file)) => must_be_new(file)?,
                 Wish::Stats(None) if background => {
                     return Err(Failure::usage(
@@ -190,8 +197,10 @@ impl FilterArgs {
                         behind: self.words()[..index].to_vec(),
                         stats: stats.clone(),
                         begin: Instant::now(),
+                        vain: AtomicBool::new(false),
                     };
                     outlet.tell(true)?;
+                    outlet.vain.store(true, Ordering::Relaxed);
                     outlets.push(outlet);
                     Filter::Stats(stats)
                 }
@@ -206,7 +215,6 @@ impl FilterArgs {
             list,
             outlets,
             teller,
-            finished: false,
         })
     }
 }
@@ -217,7 +225,6 @@ pub struct Filters {
     outlets: Arc<Vec<Outlet>>,
     /// `None` without statistics: then SIGUSR1 is what it always was.
     teller: Option<Teller>,
-    finished: bool,
 }
 
 impl Filters {
@@ -229,7 +236,9 @@ impl Filters {
     /// Tells the statistics for the last time.
     pub fn finish(mut self) -> Result<()> {
         drop(self.teller.take());
-        self.finished = true;
+        for outlet in self.outlets.iter() {
+            outlet.vain.store(false, Ordering::Relaxed);
+        }
         self.tell()
     }
 
@@ -238,19 +247,6 @@ impl Filters {
         self.outlets
             .iter()
             .try_for_each(|outlet| outlet.tell(false))
-    }
-}
-
-impl Drop for Filters {
-    fn drop(&mut self) {
-        // A command that fails before it serves leaves no file.
-        let files = self
-            .outlets
-            .iter()
-            .filter_map(|outlet| outlet.file.as_ref());
-        for file in files.filter(|_| !self.finished) {
-            let _ = std::fs::remove_file(file);
-        }
     }
 }
 
@@ -299,6 +295,17 @@ struct Outlet {
     behind: Vec<String>,
     stats: Arc<Stats>,
     begin: Instant,
+    /// The file is ours, and of no use unless something is served.
+    vain: AtomicBool,
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        // A command that fails before it serves leaves no file.
+        if let (Some(file), true) = (&self.file, self.vain.load(Ordering::Relaxed)) {
+            let _ = std::fs::remove_file(file);
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -386,6 +393,24 @@ mod tests {
         // A file for statistics comes with `=`, so that the disk is never taken for one.
         assert_eq!(parse(&["--stats", "disk"]).unwrap(), ["--stats"]);
         assert!(parse(&[]).unwrap().is_empty());
+    }
+
+    /// Nor is a file removed that was there before.
+    #[test]
+    fn what_cannot_start_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("there"), "mine").unwrap();
+        for second in ["no folder/s.json", "there", "first"] {
+            let wishes = ["first", second].map(|name| Wish::Stats(Some(path(name))));
+            let args = FilterArgs(wishes.into());
+            assert!(args.start(Path::new("disk")).is_err(), "{second}");
+            assert!(!path("first").exists(), "{second}");
+        }
+        assert_eq!(std::fs::read(path("there")).unwrap(), b"mine");
+        let twice = ["a", "a"].map(|name| Wish::Stats(Some(path(name))));
+        let failure = FilterArgs(twice.into()).check(false).unwrap_err();
+        assert!(failure.to_string().contains("twice"), "{failure}");
     }
 
     #[test]
