@@ -110,11 +110,7 @@ impl OpenOverlay<'_> {
 
         let sectors = superblock.base.sectors;
         let data = data_start(sectors);
-        let last = match superblock.state {
-            State::Open => u32::MAX.into(),
-            _ => superblock.clusters,
-        };
-        let index = Index::stored(&store, sectors, INDEX, data, last)?;
+        let index = Index::stored(&store, sectors, INDEX, data, handed_out(&superblock))?;
         if superblock.state == State::Open {
             (superblock.clusters, superblock.used) = count(&index, &store)?;
         } else if store.len()? < data + superblock.clusters * CLUSTER {
@@ -270,6 +266,14 @@ pub(super) fn create(store: &dyn Store, base: Base, base_key: Option<&XtsKey>) -
         key,
     };
     superblock.advance(store)
+}
+
+/// The highest number that a word may name, as far as the superblock knows.
+fn handed_out(superblock: &Superblock) -> u64 {
+    match superblock.state {
+        State::Open => u32::MAX.into(),
+        _ => superblock.clusters,
+    }
 }
 
 /// After a crash: the highest cluster that is named, and how many are.
@@ -471,7 +475,12 @@ pub(super) fn check_store(store: &dyn Store) -> Result<CheckReport> {
                 continue;
             }
             used += CLUSTER;
-            if index::extent(word, data).is_some_and(|end| end > len) {
+            if u64::from(word.cluster) > handed_out(&superblock) {
+                trouble(format!(
+                    "word {cluster} names cluster {}, which was never handed out",
+                    word.cluster
+                ));
+            } else if index::extent(word, data).is_some_and(|end| end > len) {
                 trouble(format!(
                     "word {cluster} names cluster {}, past the end of the file",
                     word.cluster
