@@ -4,25 +4,9 @@
 mod chain_support;
 mod peers;
 
-use std::path::Path;
-use std::process::Command;
-
 use chain_support::*;
-use peers::{arg, have, run};
+use peers::{Mounted, arg, have, run};
 use vdisk::image::{Format, Mode};
-
-/// A mount of another tool, undone when dropped.
-struct Mounted<'a>(&'a Path);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("fusermount")
-            .args(["-u", "-z"])
-            .arg(self.0)
-            .status()
-            .or_else(|_| Command::new("umount").arg("-l").arg(self.0).status());
-    }
-}
 
 #[test]
 fn libvhdi_reads_our_chains() {

@@ -7,10 +7,9 @@ mod peers;
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::Command;
 
 use chain_support::{contents, first_difference, open};
-use peers::{arg, have, run};
+use peers::{Mounted, arg, have, run};
 use vdisk::chain::NewChild;
 use vdisk::convert::NewImage;
 use vdisk::image::{Format, Mode};
@@ -228,19 +227,6 @@ fn qemu_and_we_write_in_turns() {
         }
         qemu_reads(&path, &model);
         std::fs::remove_file(&path).unwrap();
-    }
-}
-
-/// A mount of another tool, undone when dropped.
-struct Mounted<'a>(&'a Path);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("fusermount")
-            .args(["-u", "-z"])
-            .arg(self.0)
-            .status()
-            .or_else(|_| Command::new("umount").arg("-l").arg(self.0).status());
     }
 }
 

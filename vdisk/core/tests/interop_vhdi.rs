@@ -3,27 +3,11 @@
 
 mod peers;
 
-use std::path::Path;
-use std::process::Command;
-
-use peers::{arg, have, run};
+use peers::{Mounted, arg, have, run};
 use vdisk::convert::NewImage;
 use vdisk::image::{Format, Mode, OpenImage};
 
 const SIZE: u64 = 9 << 20;
-
-/// A mount of another tool, undone when dropped.
-struct Mounted<'a>(&'a Path);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("fusermount")
-            .args(["-u", "-z"])
-            .arg(self.0)
-            .status()
-            .or_else(|_| Command::new("umount").arg("-l").arg(self.0).status());
-    }
-}
 
 #[test]
 fn libvhdi_agrees() {

@@ -54,3 +54,16 @@ pub fn run(tool: &str, args: &[&str]) -> String {
 pub fn arg(path: &Path) -> &str {
     path.to_str().unwrap()
 }
+
+/// A mount of another tool, undone when dropped.
+pub struct Mounted<'a>(pub &'a Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("fusermount")
+            .args(["-u", "-z"])
+            .arg(self.0)
+            .status()
+            .or_else(|_| Command::new("umount").arg("-l").arg(self.0).status());
+    }
+}
