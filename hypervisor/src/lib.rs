@@ -1,4 +1,4 @@
-//! One trait for machines; QEMU behind it; memory that fits the host.
+//! One trait for machines; QEMU behind it.
 //!
 //! A [`Hypervisor`] makes a [`Machine`] from a [`MachineSpec`]: first the machine is created (its
 //! process, devices and sockets exist, its processor stands still), then it is started. A machine
@@ -23,7 +23,6 @@
 mod error;
 mod events;
 mod machine;
-pub mod memory;
 #[cfg(target_os = "linux")]
 pub mod qemu;
 mod spec;

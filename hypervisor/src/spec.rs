@@ -17,7 +17,7 @@ pub struct MachineSpec {
     pub name: String,
     /// The disk the guest sees as its first virtio disk.
     pub disk: DiskEndpoint,
-    /// The guest's RAM in MiB, 16 to 1,048,576; see [`crate::memory`] for how much is wise.
+    /// The guest's RAM in MiB, 16 to 1,048,576.
     pub memory_mib: u32,
     /// Processors, 1 to 255.
     pub cpus: u8,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use medley_hypervisor::memory::HostMemory;
+use medley_memory::HostMemory;
 use uuid::Uuid;
 use vdisk::image::{DiskKey, Format, Mode, OpenImage, OpenedImage, Probe, probe};
 use vdisk::keys::{KeyFile, beside};

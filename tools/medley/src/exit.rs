@@ -275,6 +275,18 @@ impl From<medley_hypervisor::Error> for Failure {
     }
 }
 
+impl From<medley_memory::Error> for Failure {
+    fn from(error: medley_memory::Error) -> Self {
+        use medley_memory::ErrorKind as K;
+        let kind = match error.kind() {
+            K::BadPolicy => Kind::Usage,
+            K::Unsupported => Kind::Unsupported,
+            _ => Kind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use medley_hypervisor::memory::{HostMemory, MemoryPlan, MemoryPolicy};
 use medley_hypervisor::qemu::Qemu;
 use medley_hypervisor::{
     Acceleration, AcceleratorChoice, DiskEndpoint, Hypervisor, MachineSpec, Network, Serial,
 };
+use medley_memory::{HostMemory, MemoryPlan, MemoryPolicy};
 use nix::libc;
 use serde::Serialize;
 use vdisk::image::Mode;

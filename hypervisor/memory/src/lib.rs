@@ -3,11 +3,12 @@
 //! [`MemoryPolicy::plan`] is a pure function of a policy and a [`HostMemory`]; its answer explains
 //! itself.
 
+mod error;
 mod host;
 
+pub use error::{Error, ErrorKind, Result};
 pub use host::{CgroupMemory, HostMemory};
 
-use crate::{Error, ErrorKind, Result};
 use serde::Serialize;
 
 /// Firmware and kernel keep some of the installed RAM to themselves: a host that lacks less than one
@@ -62,8 +63,8 @@ pub struct MemoryPlan {
 impl MemoryPolicy {
     /// Sizes a guest for this host.
     ///
-    /// Fails with [`ErrorKind::Memory`] when less than the minimum would be left for the guest, and
-    /// with [`ErrorKind::BadSpec`] when the table is empty or not ascending.
+    /// Fails with [`ErrorKind::TooLittle`] when less than the minimum would be left for the guest, and
+    /// with [`ErrorKind::BadPolicy`] when the table is empty or not ascending.
     pub fn plan(&self, host: &HostMemory) -> Result<MemoryPlan> {
         let mut reasons = Vec::new();
         let mut guest = self.step(host.total_mib, &mut reasons)?;
@@ -100,7 +101,7 @@ impl MemoryPolicy {
                 reasons.join("; ")
             );
             return Err(
-                Error::new(ErrorKind::Memory, "size the guest's memory", why)
+                Error::new(ErrorKind::TooLittle, "size the guest's memory", why)
                     .remedy("close programs, or raise the control group's limit"),
             );
         }
@@ -116,7 +117,7 @@ impl MemoryPolicy {
             .all(|rows| rows[0].0 < rows[1].0 && rows[0].1 <= rows[1].1);
         let (Some(lowest), true) = (self.table.first(), ascending) else {
             return Err(Error::new(
-                ErrorKind::BadSpec,
+                ErrorKind::BadPolicy,
                 "memory policy, table",
                 "it is empty or not in ascending order",
             ));
@@ -233,7 +234,7 @@ mod tests {
             ..host
         };
         let error = MemoryPolicy::default().plan(&full).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Memory);
+        assert_eq!(error.kind(), ErrorKind::TooLittle);
     }
 
     #[test]
@@ -244,7 +245,7 @@ mod tests {
             cgroup: None,
         };
         let error = MemoryPolicy::default().plan(&host).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Memory);
+        assert_eq!(error.kind(), ErrorKind::TooLittle);
         let text = error.to_string();
         assert!(
             text.contains("60 MiB are left") && text.contains("700"),
@@ -265,7 +266,7 @@ mod tests {
             };
             assert_eq!(
                 policy.plan(&idle(8192)).unwrap_err().kind(),
-                ErrorKind::BadSpec
+                ErrorKind::BadPolicy
             );
         }
     }

@@ -1,0 +1,76 @@
+//! What went wrong, where, and what to do about it.
+
+use std::fmt;
+
+/// The result of every fallible operation of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The kinds of failure a caller may want to tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The policy asks for something impossible.
+    BadPolicy,
+    /// The host has too little memory for a guest.
+    TooLittle,
+    /// The host does not tell what must be known.
+    Unsupported,
+    /// The operating system refused something.
+    Io,
+}
+
+/// A failure: what was tried, why it failed, and the remedy when one is known.
+#[derive(Debug, thiserror::Error)]
+pub struct Error {
+    kind: ErrorKind,
+    operation: String,
+    detail: String,
+    remedy: Option<String>,
+    source: Option<std::io::Error>,
+}
+
+impl Error {
+    pub(crate) fn new(
+        kind: ErrorKind,
+        operation: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Error {
+        Error {
+            kind,
+            operation: operation.into(),
+            detail: detail.into(),
+            remedy: None,
+            source: None,
+        }
+    }
+
+    pub(crate) fn io(operation: impl Into<String>, source: std::io::Error) -> Error {
+        let detail = source.to_string();
+        Error {
+            source: Some(source),
+            ..Error::new(ErrorKind::Io, operation, detail)
+        }
+    }
+
+    pub(crate) fn remedy(self, remedy: impl Into<String>) -> Error {
+        Error {
+            remedy: Some(remedy.into()),
+            ..self
+        }
+    }
+
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.operation, self.detail)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, " ({remedy})"),
+            None => Ok(()),
+        }
+    }
+}
