@@ -34,6 +34,11 @@ pub enum Event {
     },
     /// The guest's kernel reported its own end.
     GuestPanicked,
+    /// The balloon gave the guest RAM or took some.
+    Balloon {
+        /// What the guest has now, in MiB.
+        actual_mib: u32,
+    },
     /// A program in the guest opened or closed its end of a channel. Reported at most about once
     /// a second; the last state always is.
     Channel {

@@ -31,8 +31,8 @@ mod sync;
 
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, Events};
-pub use machine::{Exit, Hypervisor, Machine, State, StopReason};
+pub use machine::{Capabilities, Exit, GuestMemory, Hypervisor, Machine, State, StopReason};
 pub use spec::{
     Acceleration, Accelerator, AcceleratorChoice, Boot, Channel, DiskEndpoint, MachineSpec,
-    Network, OnReset, Serial,
+    Network, OnReset, Serial, SharedFolder, SharedMemory,
 };

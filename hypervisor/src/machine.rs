@@ -1,8 +1,9 @@
 //! The two traits every hypervisor fulfils, and the words for a machine's life.
 
-use crate::{Acceleration, AcceleratorChoice, Events, MachineSpec, Result};
+use crate::{Acceleration, AcceleratorChoice, Events, MachineSpec, Network, Result};
 use serde::Serialize;
 use std::fmt;
+use std::io::{PipeReader, PipeWriter};
 use std::time::Duration;
 
 /// Makes machines.
@@ -20,6 +21,48 @@ pub trait Hypervisor: Send + Sync {
     /// Fails if the disk cannot be reached, a field is bad or the hypervisor gives up, with its
     /// own last words in the error; nothing of the machine is left behind then.
     fn create(&self, spec: &MachineSpec) -> Result<Box<dyn Machine>>;
+
+    /// What this hypervisor's machines can do on this host.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Makes a machine that goes on where [`Machine::save`] left another: like
+    /// [`Hypervisor::create`], and then reads the state from `from` to its end. The machine is
+    /// [`State::Paused`] until [`Machine::resume`]; it has not run, so a reader that finds out
+    /// late that the state is forged still may drop it.
+    ///
+    /// `spec` must describe the same machine; paths, accelerator and MiB of balloon may differ.
+    /// The disk must hold what it held when the state was saved: that is the caller's to ensure.
+    fn restore(&self, spec: &MachineSpec, from: PipeReader) -> Result<Box<dyn Machine>>;
+
+    /// Machines of this hypervisor that a process of ours left behind, and that nobody steers any
+    /// more. Ends them, and returns their names. Machines that die with their maker leave none.
+    fn end_orphans(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
+
+/// What a hypervisor's machines can do, to be asked before it is tried: what is false here fails
+/// with [`crate::ErrorKind::Unsupported`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Capabilities {
+    /// [`Machine::save`] and [`Hypervisor::restore`].
+    pub suspend: bool,
+    /// [`crate::DiskEndpoint::VhostUserBlk`].
+    pub vhost_user_disk: bool,
+    /// [`Machine::set_balloon`] and [`Machine::memory`].
+    pub balloon: bool,
+    /// The guest's kernel tells which pages it freed, and the host gets them back by itself.
+    pub free_page_reporting: bool,
+    /// [`Machine::plug_network`] and [`Machine::unplug_network`].
+    pub network_hotplug: bool,
+    /// [`crate::MachineSpec::channels`].
+    pub channels: bool,
+    /// [`crate::MachineSpec::shared_memory`].
+    pub shared_memory: bool,
+    /// [`crate::MachineSpec::folders`].
+    pub shared_folders: bool,
+    /// The machine dies with the process that made it, whatever ends that.
+    pub dies_with_maker: bool,
 }
 
 /// One machine, from its creation to its end.
@@ -49,6 +92,33 @@ pub trait Machine: Send + Sync {
     /// Presses the power button: asks the guest to shut down. Returns at once.
     fn powerdown(&self) -> Result<()>;
 
+    /// Pauses the machine and writes its state into `to`; the caller reads the other end
+    /// meanwhile, to its end. It holds the guest's memory in clear: it must not reach a disk
+    /// unencrypted.
+    ///
+    /// The disk's requests have been answered when this returns; the machine stays paused, to be
+    /// ended or, if the state came to nothing, resumed. Fails if the reader goes away, or takes
+    /// nothing for half a minute.
+    fn save(&self, to: PipeWriter) -> Result<()>;
+
+    /// Asks the guest to live with so much RAM, in MiB, at most what its specification says. The
+    /// guest complies in its own time; [`Machine::memory`] tells.
+    fn set_balloon(&self, mib: u32) -> Result<()>;
+
+    /// What the guest's RAM looks like now, from inside where the guest says so.
+    fn memory(&self) -> Result<GuestMemory>;
+
+    /// Gives a running machine a network card, in place of the one it has.
+    fn plug_network(&self, network: &Network) -> Result<()>;
+
+    /// Takes the network card away. No effect on a machine without one. Returns when the guest
+    /// has let go of it.
+    fn unplug_network(&self) -> Result<()>;
+
+    /// Pulls the network card's cable, or plugs it in again: what a guest should see when its
+    /// host changes networks.
+    fn set_link(&self, up: bool) -> Result<()>;
+
     /// Pulls the plug in good order: what the guest flushed is on its disk. A hypervisor that has
     /// not ended within `grace` is killed. Returns how the machine ended, also if it had before.
     fn stop(&self, grace: Duration) -> Result<Exit>;
@@ -68,6 +138,19 @@ pub trait Machine: Send + Sync {
 
     /// The events from now on. Subscribe before [`Machine::start`] to miss none.
     fn events(&self) -> Events;
+}
+
+/// A guest's RAM, in MiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct GuestMemory {
+    /// What the balloon leaves the guest.
+    pub actual_mib: u32,
+    /// What the guest's kernel could still hand out; unknown until its balloon driver has spoken.
+    pub available_mib: Option<u32>,
+    /// What the guest's kernel manages in all; a little less than `actual_mib`.
+    pub total_mib: Option<u32>,
+    /// Major page faults since the guest's start: growing, it wants more.
+    pub major_faults: Option<u64>,
 }
 
 /// Where a machine is in its life.

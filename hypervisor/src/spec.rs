@@ -29,6 +29,10 @@ pub struct MachineSpec {
     pub channels: Vec<Channel>,
     /// The guest's way to the world.
     pub network: Network,
+    /// Memory that host and guest both see, for the pixels of windows.
+    pub shared_memory: Option<SharedMemory>,
+    /// Folders of the host that the guest may mount.
+    pub folders: Vec<SharedFolder>,
     /// Which accelerator runs the guest's code.
     pub accelerator: AcceleratorChoice,
     /// What a reboot from inside does.
@@ -143,7 +147,7 @@ pub struct Channel {
 }
 
 /// The guest's way to the world.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Network {
     /// No network card.
@@ -151,6 +155,34 @@ pub enum Network {
     None,
     /// Behind address translation in the hypervisor's own process: needs no privilege.
     User,
+    /// A program of the host's takes the frames: passt, which must be listening.
+    Stream {
+        /// Its Unix socket.
+        socket: PathBuf,
+    },
+    /// A tap device that is there already and that this user may open.
+    Tap {
+        /// Its name, 1 to 15 characters.
+        interface: String,
+    },
+}
+
+/// A file that host and guest both map (ivshmem).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedMemory {
+    /// The file, as long as it says; on a file system that lives in memory, such as `/dev/shm`.
+    pub file: PathBuf,
+    /// Its size in MiB: a power of two, at most 1024.
+    pub mib: u32,
+}
+
+/// A folder of the host's that another process serves to the guest (virtiofs).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedFolder {
+    /// The name by which the guest mounts it: 1 to 36 letters, digits, `-`, `_` or `.`.
+    pub tag: String,
+    /// The socket of its server, which must be listening.
+    pub socket: PathBuf,
 }
 
 /// What a reboot from inside the guest does.
@@ -220,6 +252,8 @@ impl MachineSpec {
             serial: Serial::default(),
             channels: Vec::new(),
             network: Network::default(),
+            shared_memory: None,
+            folders: Vec::new(),
             accelerator: AcceleratorChoice::default(),
             on_reset: OnReset::default(),
             run_dir: run_dir.into(),
@@ -294,6 +328,32 @@ impl MachineSpec {
                 return bad(&field, format!("{:?} is used twice", channel.name));
             }
         }
+        self.network.validate("network")?;
+        if let Some(shared) = &self.shared_memory {
+            absolute("shared_memory.file", &shared.file)?;
+            if !shared.mib.is_power_of_two() || shared.mib > 1024 {
+                let why = format!("{} is not a power of two up to 1024", shared.mib);
+                return bad("shared_memory.mib", why);
+            }
+            let length = std::fs::metadata(&shared.file).map(|file| file.len());
+            if length.as_ref().ok() != Some(&(u64::from(shared.mib) << 20)) {
+                let file = shared.file.display();
+                let why = format!("{file} is not a file of {} MiB: {length:?}", shared.mib);
+                return bad("shared_memory.file", why);
+            }
+        }
+        for (index, folder) in self.folders.iter().enumerate() {
+            let field = format!("folders[{index}].tag");
+            let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            if !(1..=36).contains(&folder.tag.len()) || !folder.tag.chars().all(named) {
+                let why = format!("{:?} is not 1 to 36 of A-Z a-z 0-9 - _ .", folder.tag);
+                return bad(&field, why);
+            }
+            if self.folders[..index].iter().any(|f| f.tag == folder.tag) {
+                return bad(&field, format!("{:?} is used twice", folder.tag));
+            }
+            socket_path(&format!("folders[{index}].socket"), &folder.socket)?;
+        }
         let listening: Vec<_> = self.listening_sockets().collect();
         for (index, path) in listening.iter().enumerate() {
             socket_path("socket", path)?;
@@ -309,6 +369,24 @@ impl MachineSpec {
     pub(crate) fn listening_sockets(&self) -> impl Iterator<Item = &Path> {
         let channels = self.channels.iter().map(|channel| channel.socket.as_path());
         self.serial.socket.as_deref().into_iter().chain(channels)
+    }
+}
+
+impl Network {
+    /// Refuses what no hypervisor could use, naming the field.
+    pub fn validate(&self, field: &str) -> Result<()> {
+        match self {
+            Network::None | Network::User => Ok(()),
+            Network::Stream { socket } => socket_path(&format!("{field}.socket"), socket),
+            Network::Tap { interface } => {
+                let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+                if (1..=15).contains(&interface.len()) && interface.chars().all(named) {
+                    return Ok(());
+                }
+                let why = format!("{interface:?} is not 1 to 15 of A-Z a-z 0-9 - _ .");
+                bad(&format!("{field}.interface"), why)
+            }
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! QEMU's command line: a pure function of the specification.
 
-use crate::{Accelerator, Boot, DiskEndpoint, MachineSpec, Network, OnReset, Serial};
+use crate::{
+    Accelerator, Boot, DiskEndpoint, MachineSpec, Network, OnReset, Serial, SharedFolder,
+    SharedMemory,
+};
 use serde_json::{Value, json};
 use std::os::fd::RawFd;
 use std::path::Path;
@@ -16,7 +19,7 @@ pub(super) fn arguments(
     args.option("-name", format!("guest={}", spec.name));
     args.confine();
     args.accelerate(accelerator);
-    args.option("-m", format!("{}M", spec.memory_mib));
+    args.memory(spec);
     args.option("-smp", spec.cpus.to_string());
     args.flag("-S");
     let reset = match spec.on_reset {
@@ -36,18 +39,79 @@ pub(super) fn arguments(
     args.disk(spec);
     args.serial(&spec.serial);
     args.channels(spec);
-    match spec.network {
-        Network::None => {}
-        Network::User => {
-            args.json("-netdev", json!({"type": "user", "id": "net0"}));
-            // No option ROM: nobody boots from this card, and the ROMs are a package of their own.
-            args.device(json!({"driver": "virtio-net-pci", "netdev": "net0", "romfile": ""}));
-        }
+    args.balloon();
+    args.network(spec);
+    spec.shared_memory.iter().for_each(|it| args.shared(it));
+    for (index, folder) in spec.folders.iter().enumerate() {
+        args.folder(index, folder);
     }
     args.json("-object", json!({"qom-type": "rng-builtin", "id": "rng0"}));
     args.device(json!({"driver": "virtio-rng-pci", "rng": "rng0"}));
     args.device(json!({"driver": "pvpanic"}));
     args.0
+}
+
+/// What a machine that goes on where another was saved is told beside.
+pub(super) const INCOMING: [&str; 2] = ["-incoming", "defer"];
+
+/// Where the balloon is in QEMU's tree of objects.
+pub(super) const BALLOON: &str = "/machine/peripheral/balloon0";
+/// The network card's names: of the card and of what it is plugged into.
+pub(super) const CARD: &str = "card0";
+/// See [`CARD`].
+pub(super) const NETDEV: &str = "net0";
+/// The slot on the bus that cards may be plugged into while the machine runs.
+const SLOT: &str = "slot0";
+
+/// Where frames go; `None` without a network.
+pub(super) fn netdev(network: &Network) -> Option<Value> {
+    Some(match network {
+        Network::None => return None,
+        Network::User => json!({"type": "user", "id": NETDEV}),
+        Network::Stream { socket } => json!({
+            "type": "stream",
+            "id": NETDEV,
+            "server": false,
+            "addr": {"type": "unix", "path": utf8(socket)},
+        }),
+        Network::Tap { interface } => json!({
+            "type": "tap",
+            "id": NETDEV,
+            "ifname": interface,
+            "script": "no",
+            "downscript": "no",
+            "vhost": false,
+        }),
+    })
+}
+
+/// The network card. No option ROM: nobody boots from it, and the ROMs are a package of their own.
+pub(super) fn card(name: &str) -> Value {
+    json!({
+        "driver": "virtio-net-pci",
+        "id": CARD,
+        "netdev": NETDEV,
+        "mac": mac(name),
+        "bus": SLOT,
+        "romfile": "",
+    })
+}
+
+/// An address of its own for each machine, the same at every start: guests know their networks by
+/// it, and two machines may meet on one bridge.
+fn mac(name: &str) -> String {
+    // FNV-1a: any spread will do, and it must never change.
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    let [.., a, b, c] = hash.to_be_bytes();
+    // QEMU's own prefix, of the locally administered range.
+    format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
+}
+
+/// Whether another process works in the guest's memory.
+fn shares_memory(spec: &MachineSpec) -> bool {
+    matches!(spec.disk, DiskEndpoint::VhostUserBlk { .. }) || !spec.folders.is_empty()
 }
 
 /// What every QEMU of ours is told first: none of the user's or the distribution's defaults, no
@@ -105,6 +169,61 @@ impl Arguments {
         self.option("-cpu", cpu);
     }
 
+    fn memory(&mut self, spec: &MachineSpec) {
+        self.option("-m", format!("{}M", spec.memory_mib));
+        if shares_memory(spec) {
+            let bytes = u64::from(spec.memory_mib) << 20;
+            let backend = "memory-backend-memfd";
+            let memory = json!({"qom-type": backend, "id": "ram", "size": bytes, "share": true});
+            self.json("-object", memory);
+            self.option("-machine", "memory-backend=ram");
+        }
+    }
+
+    /// Pages that the guest freed are the host's again, unasked; a guest that runs out of memory
+    /// takes from the balloon before it kills a process.
+    fn balloon(&mut self) {
+        self.device(json!({
+            "driver": "virtio-balloon-pci",
+            "id": "balloon0",
+            "deflate-on-oom": true,
+            "free-page-reporting": true,
+        }));
+    }
+
+    /// The slot is there without a card, so that one can come later.
+    fn network(&mut self, spec: &MachineSpec) {
+        let slot = json!({"driver": "pcie-root-port", "id": SLOT, "chassis": 1, "slot": 1});
+        self.device(slot);
+        if let Some(netdev) = netdev(&spec.network) {
+            self.json("-netdev", netdev);
+            self.device(card(&spec.name));
+        }
+    }
+
+    /// `master`: the memory travels with the machine's state, so that it can be saved.
+    fn shared(&mut self, shared: &SharedMemory) {
+        self.json(
+            "-object",
+            json!({
+                "qom-type": "memory-backend-file",
+                "id": "shared0",
+                "mem-path": utf8(&shared.file),
+                "size": u64::from(shared.mib) << 20,
+                "share": true,
+            }),
+        );
+        self.device(json!({"driver": "ivshmem-plain", "memdev": "shared0", "master": true}));
+    }
+
+    fn folder(&mut self, index: usize, folder: &SharedFolder) {
+        let id = format!("folder{index}");
+        let path = escaped(&folder.socket);
+        self.option("-chardev", format!("socket,id={id},path={path}"));
+        let tag = folder.tag.as_str();
+        self.device(json!({"driver": "vhost-user-fs-pci", "chardev": id, "tag": tag}));
+    }
+
     fn boot(&mut self, boot: &Boot) {
         if let Boot::Kernel {
             kernel,
@@ -151,12 +270,6 @@ impl Arguments {
                 })
             }
             DiskEndpoint::VhostUserBlk { socket, queues } => {
-                let bytes = u64::from(spec.memory_mib) << 20;
-                let backend = "memory-backend-memfd";
-                let memory =
-                    json!({"qom-type": backend, "id": "ram", "size": bytes, "share": true});
-                self.json("-object", memory);
-                self.option("-machine", "memory-backend=ram");
                 let path = escaped(socket);
                 self.option(
                     "-chardev",
@@ -334,6 +447,46 @@ mod tests {
             (disk["num-queues"].as_i64(), disk["bootindex"].as_i64()),
             (Some(3), Some(0))
         );
+    }
+
+    #[test]
+    fn every_machine_has_an_address_of_its_own() {
+        let spec = |name: &str| MachineSpec {
+            name: name.into(),
+            network: Network::User,
+            ..spec()
+        };
+        let mac = |name: &str| {
+            let devices = devices(&args(&spec(name)));
+            let card = devices.into_iter().find(|device| device["id"] == CARD);
+            card.unwrap()["mac"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(mac("office"), mac("office"));
+        assert_ne!(mac("office"), mac("office2"));
+        assert!(mac("office").starts_with("52:54:00:"));
+    }
+
+    #[test]
+    fn shared_memory_and_folders_do_not_keep_a_machine_from_being_saved() {
+        let spec = MachineSpec {
+            shared_memory: Some(SharedMemory {
+                file: "/dev/shm/pixels".into(),
+                mib: 16,
+            }),
+            folders: vec![SharedFolder {
+                tag: "inbox".into(),
+                socket: "/run/i,nbox".into(),
+            }],
+            ..spec()
+        };
+        let args = args(&spec);
+        let devices = devices(&args);
+        let driver = |name: &str| devices.iter().find(|device| device["driver"] == name);
+        assert_eq!(driver("ivshmem-plain").unwrap()["master"], true);
+        assert_eq!(driver("vhost-user-fs-pci").unwrap()["tag"], "inbox");
+        assert!(after(&args, "-chardev").contains(&"socket,id=folder0,path=/run/i,,nbox"));
+        // The folder's server works in the guest's memory.
+        assert!(after(&args, "-machine").contains(&"memory-backend=ram"));
     }
 
     #[test]

@@ -35,6 +35,8 @@ struct Now {
     killing: bool,
     // The reason of its SHUTDOWN event.
     ending: Option<StopReason>,
+    // What was last heard of the machine's state on its way in or out: `active`, `completed`, …
+    migration: Option<String>,
 }
 
 impl Life {
@@ -46,6 +48,7 @@ impl Life {
             pausing: false,
             killing: false,
             ending: None,
+            migration: None,
         };
         Life {
             now: Mutex::new(now),
@@ -72,6 +75,27 @@ impl Life {
     /// A pause is about to be asked for, or is no longer.
     pub fn pausing(&self, asked: bool) {
         lock(&self.now).pausing = asked;
+    }
+
+    /// A migration is about to be asked for.
+    pub fn migrating(&self) {
+        lock(&self.now).migration = None;
+    }
+
+    /// Waits until the migration has come to an end, or the machine has; tells which it was.
+    pub fn wait_migration(&self, timeout: Duration) -> Option<String> {
+        let over =
+            |status: &String| matches!(status.as_str(), "completed" | "failed" | "cancelled");
+        let now = self.wait_now(timeout, |now| {
+            now.exit.is_some() || now.migration.as_ref().is_some_and(over)
+        });
+        now.migration.clone().filter(over)
+    }
+
+    /// The machine is where another one was saved, and stands still.
+    pub fn restored(&self) {
+        lock(&self.now).state = State::Paused;
+        self.changed.notify_all();
     }
 
     /// A kill is about to be asked for.
@@ -176,6 +200,15 @@ impl Now {
             "SHUTDOWN" => {
                 self.ending = Some(shutdown_reason(&event.data));
                 None
+            }
+            "MIGRATION" => {
+                self.migration = Some(text("status").to_owned());
+                None
+            }
+            "BALLOON_CHANGE" => {
+                let bytes = event.data["actual"].as_u64()?;
+                let actual_mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+                Some(Event::Balloon { actual_mib })
             }
             "POWERDOWN" => Some(Event::PowerDown),
             "RESET" => Some(Event::Reset {

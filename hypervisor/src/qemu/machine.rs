@@ -5,8 +5,12 @@ use super::life::Life;
 use super::process::Process;
 use super::qmp::{Client, Report};
 use crate::sync::lock;
-use crate::{Acceleration, Error, ErrorKind, Events, Exit, Machine, MachineSpec, Result, State};
-use serde_json::Value;
+use crate::{
+    Acceleration, Error, ErrorKind, Events, Exit, GuestMemory, Machine, MachineSpec, Network,
+    Result, State,
+};
+use serde_json::{Value, json};
+use std::io::PipeWriter;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -20,13 +24,18 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// How long the kernel may take to end a process that was killed.
 const DEATH_WITHIN: Duration = Duration::from_secs(10);
+/// How long a guest may take to let go of a network card.
+const UNPLUG_WITHIN: Duration = Duration::from_secs(10);
+/// How often the guest's balloon driver tells of the guest's memory.
+const STATISTICS_SECONDS: u32 = 1;
 
 #[derive(Debug)]
 pub(super) struct QemuMachine {
     name: String,
+    memory_mib: u32,
     acceleration: Acceleration,
-    life: Arc<Life>,
-    monitor: Client,
+    pub(super) life: Arc<Life>,
+    pub(super) monitor: Client,
     process: Process,
     // One command that changes the state at a time, so that each sees what the last one did.
     turn: Mutex<()>,
@@ -37,6 +46,7 @@ impl QemuMachine {
         program: &Path,
         spec: &MachineSpec,
         acceleration: Acceleration,
+        incoming: bool,
     ) -> Result<QemuMachine> {
         let failed = |error| {
             Error::io(
@@ -52,6 +62,7 @@ impl QemuMachine {
                 acceleration.accelerator,
                 theirs.as_raw_fd(),
             ))
+            .args(argv::INCOMING.iter().filter(|_| incoming))
             .current_dir(&spec.run_dir)
             .stdout(std::process::Stdio::null());
         tracing::debug!(?command, "starting");
@@ -82,32 +93,62 @@ impl QemuMachine {
             return Err(stillborn(&spec.name, &process, error));
         }
         tracing::info!(name = spec.name, pid = process.pid(), "machine created");
-        let name = spec.name.clone();
-        Ok(QemuMachine {
-            name,
+        let machine = QemuMachine {
+            name: spec.name.clone(),
+            memory_mib: spec.memory_mib,
             acceleration,
             life,
             monitor,
             process,
             turn: Mutex::new(()),
-        })
+        };
+        machine.prepare()?;
+        Ok(machine)
+    }
+
+    /// What no option says: that migrations tell of themselves, and how often the guest tells of its
+    /// memory.
+    fn prepare(&self) -> Result<()> {
+        self.tell(
+            "migrate-set-capabilities",
+            json!({"capabilities": [{"capability": "events", "state": true}]}),
+        )?;
+        // A machine's whole state goes at once; the default is a network's.
+        self.tell(
+            "migrate-set-parameters",
+            json!({"max-bandwidth": 1u64 << 40}),
+        )?;
+        let (path, property) = (argv::BALLOON, "guest-stats-polling-interval");
+        self.tell(
+            "qom-set",
+            json!({"path": path, "property": property, "value": STATISTICS_SECONDS}),
+        )?;
+        Ok(())
     }
 
     fn ask(&self, command: &str) -> Result<Value> {
-        self.monitor
-            .execute(command, Value::Null, ANSWER_WITHIN)
-            .map_err(|error| {
-                // A machine that is gone hangs up, and that is not the monitor's failure.
-                let lag = Duration::from_millis(200);
-                match self
-                    .life
-                    .wait_exit(lag)
-                    .filter(|_| error.kind() == ErrorKind::Protocol)
-                {
-                    Some(exit) => self.ended(command, &exit),
-                    None => error,
-                }
-            })
+        self.tell(command, Value::Null)
+    }
+
+    pub(super) fn tell(&self, command: &str, arguments: Value) -> Result<Value> {
+        let said = self.monitor.execute(command, arguments, ANSWER_WITHIN);
+        self.explained(command, said)
+    }
+
+    /// A machine that is gone hangs up, and that is not the monitor's failure.
+    fn explained<T>(&self, command: &str, said: Result<T>) -> Result<T> {
+        said.map_err(|error| {
+            // A machine that is gone hangs up, and that is not the monitor's failure.
+            let lag = Duration::from_millis(200);
+            match self
+                .life
+                .wait_exit(lag)
+                .filter(|_| error.kind() == ErrorKind::Protocol)
+            {
+                Some(exit) => self.ended(command, &exit),
+                None => error,
+            }
+        })
     }
 
     fn ended(&self, operation: &str, exit: &Exit) -> Error {
@@ -182,6 +223,89 @@ impl Machine for QemuMachine {
     fn powerdown(&self) -> Result<()> {
         self.expect("press the power button of", &[State::Running])?;
         self.ask("system_powerdown").map(drop)
+    }
+
+    fn save(&self, to: PipeWriter) -> Result<()> {
+        self.pause()?;
+        let _turn = lock(&self.turn);
+        self.expect("save", &[State::Paused])?;
+        self.hand_out(to)
+    }
+
+    fn set_balloon(&self, mib: u32) -> Result<()> {
+        self.expect("set the balloon of", &[State::Running, State::Paused])?;
+        let mib = mib.min(self.memory_mib);
+        self.tell("balloon", json!({"value": u64::from(mib) << 20}))
+            .map(drop)
+    }
+
+    fn memory(&self) -> Result<GuestMemory> {
+        let actual = self.ask("query-balloon")?;
+        let told = self.tell(
+            "qom-get",
+            json!({"path": argv::BALLOON, "property": "guest-stats"}),
+        )?;
+        let mib = |bytes: u64| u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        // A figure that the guest does not tell is all ones.
+        let stat = |name: &str| told["stats"][name].as_u64().filter(|n| *n != u64::MAX);
+        Ok(GuestMemory {
+            actual_mib: actual["actual"].as_u64().map_or(self.memory_mib, mib),
+            available_mib: stat("stat-available-memory").map(mib),
+            total_mib: stat("stat-total-memory").map(mib),
+            major_faults: stat("stat-major-faults"),
+        })
+    }
+
+    fn plug_network(&self, network: &Network) -> Result<()> {
+        network.validate("network")?;
+        self.unplug_network()?;
+        let _turn = lock(&self.turn);
+        self.expect("plug a network into", &[State::Running, State::Paused])?;
+        let Some(netdev) = argv::netdev(network) else {
+            return Ok(());
+        };
+        self.tell("netdev_add", netdev)?;
+        self.tell("device_add", argv::card(&self.name))
+            .map(drop)
+            .inspect_err(|_| {
+                drop(self.tell("netdev_del", json!({"id": argv::NETDEV})));
+            })
+    }
+
+    fn unplug_network(&self) -> Result<()> {
+        let _turn = lock(&self.turn);
+        self.expect("unplug the network of", &[State::Running, State::Paused])?;
+        let card = json!({"path": "/machine/peripheral"});
+        let deadline = Instant::now() + UNPLUG_WITHIN;
+        loop {
+            let there = self.tell("qom-list", card.clone())?;
+            let mut names = there.as_array().into_iter().flatten();
+            if !names.any(|entry| entry["name"] == argv::CARD) {
+                break;
+            }
+            // Asked again and again: a guest that boots does not hear yet.
+            if let Err(error) = self.tell("device_del", json!({"id": argv::CARD}))
+                && error.kind() != ErrorKind::Refused
+            {
+                return Err(error);
+            }
+            if Instant::now() > deadline {
+                let detail = format!("it does not let go within {UNPLUG_WITHIN:?}");
+                let operation = format!("unplug the network of machine {}", self.name);
+                return Err(Error::new(ErrorKind::Timeout, operation, detail));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // Without a card's end, or never there: refused, and gone all the same.
+        match self.tell("netdev_del", json!({"id": argv::NETDEV})) {
+            Err(error) if error.kind() != ErrorKind::Refused => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn set_link(&self, up: bool) -> Result<()> {
+        self.tell("set_link", json!({"name": argv::CARD, "up": up}))
+            .map(drop)
     }
 
     fn stop(&self, grace: Duration) -> Result<Exit> {

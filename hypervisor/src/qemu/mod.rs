@@ -5,6 +5,7 @@ mod discover;
 mod life;
 mod lifeline;
 mod machine;
+mod migration;
 mod probe;
 mod process;
 mod qmp;
@@ -12,9 +13,10 @@ mod qmp;
 pub use discover::Version;
 
 use crate::{
-    Acceleration, Accelerator, AcceleratorChoice, DiskEndpoint, Error, ErrorKind, Hypervisor,
-    Machine, MachineSpec, Result,
+    Acceleration, Accelerator, AcceleratorChoice, Capabilities, DiskEndpoint, Error, ErrorKind,
+    Hypervisor, Machine, MachineSpec, Result,
 };
+use std::io::PipeReader;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -81,6 +83,13 @@ impl Qemu {
         self.version
     }
 
+    fn make(&self, spec: &MachineSpec, incoming: bool) -> Result<machine::QemuMachine> {
+        spec.validate()?;
+        self.check_disk(spec)?;
+        let acceleration = self.acceleration(spec.accelerator)?;
+        machine::QemuMachine::create(&self.program, spec, acceleration, incoming)
+    }
+
     /// What QEMU itself would only say by waiting for ever.
     fn check_disk(&self, spec: &MachineSpec) -> Result<()> {
         let DiskEndpoint::VhostUserBlk { socket, .. } = &spec.disk else {
@@ -129,13 +138,26 @@ impl Hypervisor for Qemu {
     }
 
     fn create(&self, spec: &MachineSpec) -> Result<Box<dyn Machine>> {
-        spec.validate()?;
-        self.check_disk(spec)?;
-        let acceleration = self.acceleration(spec.accelerator)?;
-        Ok(Box::new(machine::QemuMachine::create(
-            &self.program,
-            spec,
-            acceleration,
-        )?))
+        self.make(spec, false).map(|machine| Box::new(machine) as _)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            suspend: true,
+            vhost_user_disk: self.version >= RECONNECTS,
+            balloon: true,
+            free_page_reporting: true,
+            network_hotplug: true,
+            channels: true,
+            shared_memory: true,
+            shared_folders: true,
+            dies_with_maker: true,
+        }
+    }
+
+    fn restore(&self, spec: &MachineSpec, from: PipeReader) -> Result<Box<dyn Machine>> {
+        let machine = self.make(spec, true)?;
+        machine.take_in(from)?;
+        Ok(Box::new(machine))
     }
 }

@@ -7,10 +7,12 @@
 
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Result};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -80,7 +82,11 @@ impl Client {
         if !greeting.get("QMP").is_some_and(Value::is_object) {
             return Err(nonsense("the greeting", &greeting));
         }
-        write(&stream, &json!({"execute": "qmp_capabilities", "id": 0}))?;
+        write(
+            &stream,
+            &json!({"execute": "qmp_capabilities", "id": 0}),
+            None,
+        )?;
         loop {
             let message = reader.next_before(deadline)?;
             if let Some(event) = event_of(&message) {
@@ -117,6 +123,22 @@ impl Client {
     /// Fails with `Refused` and QEMU's words if QEMU declines, `Timeout` if it stays silent (a late
     /// reply is dropped), `Protocol` if the connection is or becomes unusable.
     pub fn execute(&self, command: &str, arguments: Value, timeout: Duration) -> Result<Value> {
+        self.run(command, arguments, None, timeout)
+    }
+
+    /// Gives QEMU a descriptor, which later commands may call by this name.
+    pub fn hand_over(&self, name: &str, fd: BorrowedFd<'_>, timeout: Duration) -> Result<()> {
+        let arguments = json!({"fdname": name});
+        self.run("getfd", arguments, Some(fd), timeout).map(drop)
+    }
+
+    fn run(
+        &self,
+        command: &str,
+        arguments: Value,
+        fd: Option<BorrowedFd<'_>>,
+        timeout: Duration,
+    ) -> Result<Value> {
         let (send, reply) = sync_channel(1);
         let id = self.waiting.enter(command, send)?;
         let mut message = Map::new();
@@ -126,7 +148,7 @@ impl Client {
             message.insert("arguments".into(), arguments);
         }
         tracing::trace!(command, id, "qmp");
-        let written = write(&lock(&self.writer), &Value::Object(message));
+        let written = write(&lock(&self.writer), &Value::Object(message), fd);
         if let Err(error) = written {
             self.waiting.leave(id);
             return Err(error);
@@ -231,10 +253,24 @@ fn event_of(message: &Value) -> Option<QmpEvent> {
     Some(QmpEvent { name, data })
 }
 
-fn write(mut stream: &UnixStream, message: &Value) -> Result<()> {
+/// Writes one line; a descriptor travels with its first byte.
+fn write(mut stream: &UnixStream, message: &Value, fd: Option<BorrowedFd<'_>>) -> Result<()> {
     let line = format!("{message}\n");
-    stream
-        .write_all(line.as_bytes())
+    let mut rest = line.as_bytes();
+    let sent = match fd {
+        None => Ok(0),
+        Some(fd) => {
+            let fds = [fd.as_raw_fd()];
+            let (bytes, rights) = ([IoSlice::new(rest)], [ControlMessage::ScmRights(&fds)]);
+            let flags = MsgFlags::MSG_NOSIGNAL;
+            sendmsg::<()>(stream.as_raw_fd(), &bytes, &rights, flags, None)
+        }
+    };
+    sent.map_err(io::Error::from)
+        .and_then(|sent| {
+            rest = &rest[sent..];
+            stream.write_all(rest)
+        })
         .map_err(|error| match error.kind() {
             // Part of the line may be out: whoever writes next must not continue it.
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
