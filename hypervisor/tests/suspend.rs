@@ -144,13 +144,13 @@ fn a_network_comes_and_goes() {
         interface: "no-such-tap".into(),
     };
     let error = machine.plug_network(&missing).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Missing, "{error}");
     machine.plug_network(&Network::User).unwrap();
     machine.set_link(false).unwrap();
     machine.set_link(true).unwrap();
     // Its firmware never powered the slot: nobody has to let go.
     machine.unplug_network().unwrap();
-    assert!(machine.set_link(true).is_err());
+    machine.plug_network(&Network::User).unwrap();
     line.send("x");
     line.expect("x");
 }

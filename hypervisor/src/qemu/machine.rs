@@ -257,7 +257,7 @@ impl Machine for QemuMachine {
     }
 
     fn plug_network(&self, network: &Network) -> Result<()> {
-        network.validate("network")?;
+        super::check_network(network)?;
         self.unplug_network()?;
         let _turn = lock(&self.turn);
         self.expect("plug a network into", &[State::Running, State::Paused])?;

@@ -86,6 +86,7 @@ impl Qemu {
     fn make(&self, spec: &MachineSpec, incoming: bool) -> Result<machine::QemuMachine> {
         spec.validate()?;
         self.check_disk(spec)?;
+        check_network(&spec.network)?;
         let acceleration = self.acceleration(spec.accelerator)?;
         machine::QemuMachine::create(&self.program, spec, acceleration, incoming)
     }
@@ -109,6 +110,18 @@ impl Qemu {
                 .remedy("start the server first")
         })
     }
+}
+
+/// A tap device that is not there would be made by a QEMU that may, and would lead nowhere.
+fn check_network(network: &Network) -> Result<()> {
+    network.validate("network")?;
+    let Network::Tap { interface } = network else {
+        return Ok(());
+    };
+    if_nametoindex(interface.as_str()).map(drop).map_err(|_| {
+        let operation = format!("use the tap device {interface}");
+        Error::new(ErrorKind::Missing, operation, "there is none of this name")
+    })
 }
 
 impl Hypervisor for Qemu {

@@ -1,5 +1,8 @@
 //! A bench for machines: a folder, a disk server, a serial line, and limits on every wait.
 
+// Each test binary uses its part.
+#![allow(dead_code)]
+
 pub mod guests;
 
 use medley_hypervisor::qemu::Qemu;
