@@ -660,6 +660,48 @@ fn a_footer_that_leads_nowhere_is_no_reason_to_write() {
     }
 }
 
+/// Where parts of an image lie over each other, what mends one would change another.
+#[test]
+fn no_repair_writes_where_a_block_lies_too() {
+    let whole = dynamic();
+    let at = table(&whole);
+    type Harm = (&'static str, Damage, fn(&mut Vec<u8>, usize));
+    let harms: [Harm; 3] = [
+        ("a block over the copy", Damage::CopyDamaged, |b, table| {
+            b[..512].fill(0);
+            put32(b, table + 4, 0);
+        }),
+        (
+            "a block over both footers",
+            Damage::GeometryWrong,
+            |b, table| {
+                both_footers(b, |footer| footer[58] ^= 1);
+                put32(b, table + 4, 0);
+            },
+        ),
+        (
+            "a block behind its end",
+            Damage::GeometryWrong,
+            |b, table| {
+                both_footers(b, |footer| footer[58] ^= 1);
+                let last = (b.len() / 512) as u32 - 3;
+                put32(b, table + 4, last);
+            },
+        ),
+    ];
+    for (name, class, harm) in harms {
+        let mut bytes = whole.clone();
+        harm(&mut bytes, at);
+        let report = check_store(&MemoryStore::new(bytes.clone())).unwrap();
+        let found = report.findings.iter().find(|f| f.damage == class).unwrap();
+        assert!(matches!(found.repair, Repair::Refused(_)), "{name}");
+        let store = MemoryStore::new(bytes.clone());
+        repair_store(&store, RepairOptions::default()).unwrap();
+        no_worse(&bytes, &store.contents(), name);
+        assert!(sectors(&bytes) == sectors(&store.contents()), "{name}");
+    }
+}
+
 /// Each entry of a table a finding: they are capped, synced together, and mended all the same.
 #[test]
 fn many_findings_are_mended_with_few_syncs() {

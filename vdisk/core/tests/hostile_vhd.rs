@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use vdisk::stack::{Stack, StackedLayer};
 use vdisk::store::{MemoryStore, Store};
-use vdisk::vhd::{self, DiskType, DynamicHeader, Footer, Kind};
+use vdisk::vhd::{self, DiskType, DynamicHeader, Footer, Kind, NewParent};
 use vdisk::{Disk, ErrorKind, Result, SECTOR};
 
 const SIZE: u64 = 7 << 20;
@@ -200,6 +200,112 @@ fn a_table_over_the_header_is_refused() {
         let error = open(bytes, true).err().unwrap().to_string();
         assert!(error.contains("lies over"), "{table_offset}: {error}");
     }
+}
+
+/// An empty child whose first locator names other bytes of the file.
+fn child(offset: impl Fn(u64) -> u64, len: u32) -> Vec<u8> {
+    let store = MemoryStore::default();
+    let footer = vhd::create(&MemoryStore::default(), Kind::Dynamic, SIZE, None).unwrap();
+    let parent = NewParent {
+        footer: &footer,
+        path: "/a/base.vhd".as_ref(),
+        child_folder: "/a".as_ref(),
+    };
+    vhd::create_child(&store, &parent, None).unwrap();
+    let mut bytes = store.contents();
+    let end = bytes.len() as u64 - 512;
+    let locator = 512 + 576;
+    bytes[locator + 8..][..4].copy_from_slice(&len.to_be_bytes());
+    bytes[locator + 16..][..8].copy_from_slice(&offset(end).to_be_bytes());
+    mend_checksum(&mut bytes[512..1536], 36);
+    bytes
+}
+
+/// What is metadata must not depend on how long the file is: a locator past its end came to lie under the
+/// first new block, and the disk was refused the next time (found by fuzzing).
+#[test]
+fn no_new_block_lies_where_a_locator_leads() {
+    type Place = (&'static str, fn(u64) -> u64, u32);
+    let places: [Place; 5] = [
+        ("across the footer", |end| end - 512, 1024),
+        ("where the next block goes", |end| end + 4096, 24),
+        ("within the next block", |end| end + (1 << 20) + 77, 300),
+        ("in a block after that", |end| end + (5 << 20), 64 << 10),
+        ("nowhere", |_| u64::MAX - 3, 24),
+    ];
+    for (place, offset, len) in places {
+        let store = Arc::new(MemoryStore::new(child(offset, len)));
+        for round in 1..=3 {
+            let opened = vhd::open(store.clone(), false).expect(place);
+            assert!(opened.troubles.is_empty(), "{place}: {:?}", opened.troubles);
+            let layer = StackedLayer::new(opened.into_layer(), None);
+            let disk = Disk::new(Stack::new(vec![layer], false, "child").unwrap());
+            let mut old = [9; 512];
+            for block in 1..round {
+                disk.read_at(block << 21, &mut old).unwrap();
+                assert_eq!(old, [block as u8; 512], "{place}");
+            }
+            disk.write_at(round << 21, &[round as u8; 512]).unwrap();
+            disk.flush().unwrap();
+        }
+        let opened = vhd::open(store.clone(), true).unwrap();
+        assert!(opened.troubles.is_empty(), "{place}: {:?}", opened.troubles);
+        let lies = |end: u64| offset(end)..offset(end).saturating_add(u64::from(len));
+        let claimed = lies(child(offset, len).len() as u64 - 512);
+        let bytes = store.contents();
+        let table = be64(&bytes, 512 + 16) as usize;
+        for block in 1..=3 {
+            let entry = &bytes[table + block * 4..][..4];
+            let start = u64::from(u32::from_be_bytes(entry.try_into().unwrap())) * SECTOR;
+            let end = start + SECTOR + (2 << 20);
+            assert!(end <= claimed.start || claimed.end <= start, "{place}");
+        }
+    }
+}
+
+fn be64(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// The footer is written anew before the first change, and the header would have been with it.
+#[test]
+fn a_header_over_the_footer_is_refused() {
+    let mut bytes = image();
+    let end = bytes.len() - 512;
+    let mut header = bytes[512..1536].to_vec();
+    let mut footer = bytes[end..].to_vec();
+    footer[16..24].copy_from_slice(&(end as u64 - 512).to_be_bytes());
+    mend_checksum(&mut footer, 64);
+    header[512..].copy_from_slice(&footer);
+    mend_checksum(&mut header, 36);
+    bytes[..512].copy_from_slice(&footer);
+    bytes[end - 512..].copy_from_slice(&header);
+    for read_only in [true, false] {
+        let error = open(bytes.clone(), read_only).err().unwrap();
+        assert!(error.to_string().contains("over the footer"), "{error}");
+    }
+}
+
+/// Some writers put the footer right after the table's last entry, not at the next sector.
+#[test]
+fn a_table_without_padding_leaves_the_footer_alone() {
+    let mut bytes = image();
+    let footer = bytes.split_off(bytes.len() - 512);
+    let table = bytes.len();
+    let entries = bytes[1536..1536 + 16].to_vec();
+    bytes[512 + 16..][..8].copy_from_slice(&(table as u64).to_be_bytes());
+    mend_checksum(&mut bytes[512..1536], 36);
+    bytes.extend(entries);
+    bytes.extend(&footer);
+    let store = Arc::new(MemoryStore::new(bytes));
+    let layer = vhd::open(store.clone(), false).unwrap().into_layer();
+    let disk = Disk::new(Stack::new(vec![StackedLayer::new(layer, None)], false, "x").unwrap());
+    disk.discard(2 << 20, 2 << 20).unwrap();
+    disk.flush().unwrap();
+    drop(disk);
+    let opened = vhd::open(store.clone(), true).unwrap();
+    assert!(opened.troubles.is_empty(), "{:?}", opened.troubles);
+    assert_eq!(store.contents()[table + 4..table + 8], [0xff; 4]);
 }
 
 #[test]

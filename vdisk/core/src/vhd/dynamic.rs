@@ -14,6 +14,7 @@
 //! So a flush costs one sync, or two when blocks or sectors were new, however many they were.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -21,6 +22,7 @@ use super::bitmap::Bitmap;
 use super::edit::replace_footers;
 use super::footer::{FOOTER_LEN, Footer};
 use super::header::{DynamicHeader, UNUSED};
+use super::parent::{Locator, ParentLink};
 use crate::device::SECTOR;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::{Frozen, Layer, Place, Published, Reservation, Run, Zeroed};
@@ -49,11 +51,15 @@ pub struct Dynamic {
     block_sectors: u64,
     bitmap_len: u64,
     table_offset: u64,
+    /// Bytes of the table in the file: some writers do not pad it to a whole sector.
+    table_len: u64,
     /// Per block: the sector of the file where its bitmap starts, its data right after it.
     table: Box<[AtomicU32]>,
     states: Box<[AtomicU8]>,
     /// Where sectors are that were never written: nowhere, or in the parent.
     absent: Place,
+    /// Where no block may lie, though the file may not reach there yet: names of the parent.
+    claims: Vec<Range<u64>>,
     /// The timestamp in both footers says that the disk is written to.
     stamped: AtomicBool,
     partial: RwLock<HashMap<usize, Arc<Bitmap>>>,
@@ -85,7 +91,7 @@ impl Dynamic {
         size: u64,
         header: &DynamicHeader,
         table: Vec<u32>,
-        child: bool,
+        link: Option<&ParentLink>,
         footer: [u8; FOOTER_LEN],
         footer_at: u64,
     ) -> Self {
@@ -96,9 +102,15 @@ impl Dynamic {
             block_sectors: u64::from(header.block_size) / SECTOR,
             bitmap_len: header.bitmap_len(),
             table_offset: header.table_offset,
+            table_len: u64::from(header.entries) * 4,
             table: table.into_iter().map(AtomicU32::new).collect(),
             states,
-            absent: if child { Place::Below } else { Place::Zero },
+            absent: link.map_or(Place::Zero, |_| Place::Below),
+            claims: link
+                .iter()
+                .flat_map(|link| &link.locators)
+                .filter_map(Locator::claim)
+                .collect(),
             stamped: AtomicBool::new(false),
             partial: RwLock::default(),
             growth: Mutex::new(Growth {
@@ -190,6 +202,22 @@ impl Dynamic {
         }
     }
 
+    /// The first place for a block's bitmap at or after `from` where new blocks may lie.
+    fn new_slot(&self, from: u64) -> u64 {
+        let aligned = |at: u64| (at + self.bitmap_len).next_multiple_of(ALIGN) - self.bitmap_len;
+        let len = self.bitmap_len + self.block_sectors * SECTOR;
+        let mut slot = aligned(from);
+        // Each claim is passed once at most.
+        while let Some(claim) = self
+            .claims
+            .iter()
+            .find(|claim| slot < claim.end && claim.start < slot + len)
+        {
+            slot = aligned(claim.end);
+        }
+        slot
+    }
+
     /// Gives a block its place in the file. Its sectors stay absent until they are published.
     fn allocate(&self, block: usize) -> Result<u64> {
         let mut growth = self.growth();
@@ -199,8 +227,8 @@ impl Dynamic {
         let slot = match growth.free.pop() {
             Some(slot) => slot,
             None => {
-                let data = (growth.footer_at + self.bitmap_len).next_multiple_of(ALIGN);
-                let end = data + self.block_sectors * SECTOR;
+                let slot = self.new_slot(growth.footer_at);
+                let end = slot + self.bitmap_len + self.block_sectors * SECTOR;
                 if end / SECTOR >= u64::from(UNUSED) {
                     return Err(Error::new(
                         ErrorKind::NoSpace,
@@ -209,7 +237,7 @@ impl Dynamic {
                 }
                 self.store.write_at(end, &growth.footer)?;
                 growth.footer_at = end;
-                data - self.bitmap_len
+                slot
             }
         };
         let bitmap = Bitmap::empty(self.block_sectors);
@@ -249,8 +277,9 @@ impl Dynamic {
             .iter()
             .flat_map(|entry| entry.load(Ordering::Acquire).to_be_bytes())
             .collect();
-        bytes.resize(SECTOR as usize, 0xff);
-        (self.table_offset + index as u64 * SECTOR, bytes)
+        let at = index as u64 * SECTOR;
+        bytes.resize((self.table_len - at).min(SECTOR) as usize, 0xff);
+        (self.table_offset + at, bytes)
     }
 
     /// Sectors from `first` on, at most `max`, in blocks that were never written.

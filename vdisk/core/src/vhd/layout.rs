@@ -81,6 +81,11 @@ impl Layout {
     ) -> Result<Self> {
         let table_end = header.table_offset + header.table_len();
         let header_end = header_at + HEADER_LEN as u64;
+        if header_end > payload_end {
+            return Err(
+                Error::corrupt("the dynamic header lies over the footer").at_offset(header_at)
+            );
+        }
         if header.table_offset < FOOTER_LEN as u64
             || (header.table_offset < header_end && header_at < table_end)
         {
@@ -132,7 +137,7 @@ impl Layout {
         slots
     }
 
-    /// The regions of the metadata. Locators that are not in the file are left out.
+    /// The regions of the metadata. Locators' may lie past the end of the file, in one of somebody's making.
     pub fn metadata(&self) -> Vec<Region> {
         let region = |start, len, used| Region {
             start,
@@ -149,13 +154,19 @@ impl Layout {
             ),
         ];
         for locator in self.link.iter().flat_map(|link| &link.locators) {
-            let end = locator.offset.checked_add(locator.space());
-            if locator.len > 0 && end.is_some_and(|end| end <= self.payload_end) {
-                regions.push(region(locator.offset, locator.space(), Use::Locator));
-            }
+            regions.extend(locator.claim().map(|claim| Region {
+                start: claim.start,
+                end: claim.end,
+                used: Use::Locator,
+            }));
         }
         regions.sort_by_key(|r| r.start);
         regions
+    }
+
+    /// Whether a region of the metadata is in the file.
+    pub fn holds(&self, region: &Region) -> bool {
+        region.used != Use::Locator || region.end <= self.payload_end
     }
 
     /// All regions, by their start.
@@ -172,14 +183,16 @@ impl Layout {
         regions
     }
 
-    /// Where the last region ends: a footer may follow.
+    /// Where the last region that is in the file ends: a footer may follow.
     pub fn end(&self) -> u64 {
         let used = self.table.iter().filter(|entry| **entry != UNUSED);
         let block = used
             .max()
             .map_or(0, |entry| u64::from(*entry) * SECTOR + self.slot_len());
-        let metadata = self.metadata().into_iter().map(|region| region.end);
-        metadata.fold(block, u64::max)
+        let metadata = self.metadata().into_iter();
+        metadata
+            .filter(|r| self.holds(r))
+            .fold(block, |end, r| end.max(r.end))
     }
 
     /// Blocks that do not lie in the file, or lie over something else; each is told once.

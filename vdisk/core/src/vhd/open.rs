@@ -216,7 +216,7 @@ fn open_growing(
         footer.current_size,
         &layout.header,
         layout.table,
-        layout.link.is_some(),
+        layout.link.as_ref(),
         bytes,
         footer_place,
     );

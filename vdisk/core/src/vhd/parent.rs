@@ -1,5 +1,6 @@
 //! What a differencing disk's header says about its parent: who it is, and where it was.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use uuid::Uuid;
@@ -36,6 +37,15 @@ impl Locator {
     /// Bytes it occupies, in whole sectors.
     pub fn space(&self) -> u64 {
         u64::from(self.len).next_multiple_of(SECTOR)
+    }
+
+    /// The bytes of the file that are its own, whether the file has them (yet) or not: what may be blocks
+    /// must not change as the file grows. A text too long to be read has none.
+    pub(super) fn claim(&self) -> Option<Range<u64>> {
+        let end = self.offset.checked_add(self.space())?;
+        (1..=MAX_LOCATOR)
+            .contains(&self.len)
+            .then_some(self.offset..end)
     }
 
     /// Its text, or what is wrong with it.

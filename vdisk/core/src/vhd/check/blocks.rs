@@ -95,13 +95,11 @@ fn check_stray(image: &Image<'_>, layout: &Layout, findings: &mut Vec<Finding>) 
         let what = format!("the table has a block {block}, the disk only {first}");
         let plan = without_entry(layout, block);
         let at = entry_at(layout, block);
-        let finding = Finding::new(Damage::StrayEntries, what).at(at);
-        // Entries that no block needs may lie, in a file of somebody's making, under a block's own bytes.
-        let under = |(start, _)| (start..start + layout.slot_len()).contains(&at);
-        findings.push(match layout.slots().into_iter().any(under) {
-            true => finding.refused("a block lies where that entry is"),
-            false => finding.mended_by(plan),
-        });
+        findings.push(
+            Finding::new(Damage::StrayEntries, what)
+                .at(at)
+                .mended_by(plan),
+        );
     }
     Ok(())
 }

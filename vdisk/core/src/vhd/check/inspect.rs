@@ -11,6 +11,7 @@ use super::super::open::footer_at;
 use super::super::parent::ParentLink;
 use super::super::{be32, be64};
 use super::blocks;
+use super::ground::Ground;
 use super::report::{Damage, Finding, Report};
 use crate::device::SECTOR;
 use crate::error::{ErrorKind, Result};
@@ -121,8 +122,11 @@ fn look(
     };
     blocks::check(&image, &layout, findings)?;
     check_end(&image, &layout, &tail, &copy, findings);
-    let between: u64 = layout
-        .regions()
+    let ground = Ground::of(&layout);
+    *findings = findings.drain(..).map(|f| ground.judge(f)).collect();
+    let mut regions = layout.regions();
+    regions.retain(|r| layout.holds(r));
+    let between: u64 = regions
         .windows(2)
         .map(|r| r[1].start.saturating_sub(r[0].end))
         .sum();

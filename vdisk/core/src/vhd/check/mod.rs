@@ -6,6 +6,7 @@
 //! writes that a power cut may interrupt anywhere. What needs a guess is refused with the reason.
 
 mod blocks;
+mod ground;
 mod inspect;
 mod report;
 
