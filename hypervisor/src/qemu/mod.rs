@@ -14,8 +14,9 @@ pub use discover::Version;
 
 use crate::{
     Acceleration, Accelerator, AcceleratorChoice, Capabilities, DiskEndpoint, Error, ErrorKind,
-    Hypervisor, Machine, MachineSpec, Result,
+    Hypervisor, Machine, MachineSpec, Network, Result,
 };
+use nix::net::if_::if_nametoindex;
 use std::io::PipeReader;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
