@@ -135,7 +135,7 @@ fn the_balloon_is_asked_and_tells() {
 }
 
 #[test]
-fn a_network_comes_and_goes() {
+fn a_network_comes_later() {
     let Some(bench) = Bench::new() else { return };
     let (machine, mut line) = bench.boot(&bench.spec());
     assert!(machine.set_link(true).is_err());
@@ -148,9 +148,7 @@ fn a_network_comes_and_goes() {
     machine.plug_network(&Network::User).unwrap();
     machine.set_link(false).unwrap();
     machine.set_link(true).unwrap();
-    // Its firmware never powered the slot: nobody has to let go.
-    machine.unplug_network().unwrap();
-    machine.plug_network(&Network::User).unwrap();
+    // This guest has no driver that would let go of it: that takes a real one.
     line.send("x");
     line.expect("x");
 }
