@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The result of every fallible operation of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The kinds of failure a caller may want to tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use medley_memory::HostMemory;
+use medley_memory::Host;
 use uuid::Uuid;
 use vdisk::image::{DiskKey, Format, Mode, OpenImage, OpenedImage, Probe, probe};
 use vdisk::keys::{KeyFile, beside};
@@ -393,14 +393,7 @@ pub struct KdfArgs {
 impl KdfArgs {
     /// The key derivation to use.
     pub fn kdf(&self) -> Result<Kdf> {
-        let free = HostMemory::read().map_or(u64::MAX, |host| {
-            let group = host
-                .cgroup
-                .map(|group| group.limit_mib.saturating_sub(group.used_mib));
-            host.available_mib
-                .min(group.unwrap_or(u64::MAX))
-                .saturating_mul(1 << 20)
-        });
+        let free = Host::read().map_or(u64::MAX, |host| host.spare_mib().saturating_mul(1 << 20));
         let Kdf::Argon2id {
             time,
             memory_kib,

@@ -11,7 +11,7 @@ use medley_hypervisor::qemu::Qemu;
 use medley_hypervisor::{
     Acceleration, AcceleratorChoice, DiskEndpoint, Hypervisor, MachineSpec, Network, Serial,
 };
-use medley_memory::{HostMemory, MemoryPlan, MemoryPolicy};
+use medley_memory::{Host, Policy};
 use nix::libc;
 use serde::Serialize;
 use vdisk::image::Mode;
@@ -99,6 +99,12 @@ pub struct Boot {
 enum Memory {
     Auto,
     Mib(u32),
+}
+
+/// The guest's RAM and how it came about.
+struct Planned {
+    guest_mib: u32,
+    reasons: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -289,7 +295,7 @@ fn introduce(
     args: &Boot,
     qemu: &Qemu,
     acceleration: &Acceleration,
-    memory: &MemoryPlan,
+    memory: &Planned,
     mode: &Mode,
     encrypted: bool,
 ) {
@@ -331,10 +337,16 @@ fn introduce(
     ui.note(fields.to_string().trim_end());
 }
 
-fn plan(memory: Memory) -> Result<MemoryPlan> {
+fn plan(memory: Memory) -> Result<Planned> {
     match memory {
-        Memory::Auto => Ok(MemoryPolicy::default().plan(&HostMemory::read()?)?),
-        Memory::Mib(guest_mib) => Ok(MemoryPlan {
+        Memory::Auto => {
+            let plan = Policy::default().plan(&Host::read()?)?;
+            Ok(Planned {
+                guest_mib: plan.guest_mib,
+                reasons: plan.why.memory,
+            })
+        }
+        Memory::Mib(guest_mib) => Ok(Planned {
             guest_mib,
             reasons: vec![format!("{guest_mib} MiB were asked for")],
         }),
