@@ -44,11 +44,8 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(
-        kind: ErrorKind,
-        operation: impl Into<String>,
-        detail: impl Into<String>,
-    ) -> Error {
+    /// A failure of `operation` (`start machine office`) because of `detail`.
+    pub fn new(kind: ErrorKind, operation: impl Into<String>, detail: impl Into<String>) -> Error {
         Error {
             kind,
             operation: operation.into(),
@@ -58,7 +55,8 @@ impl Error {
         }
     }
 
-    pub(crate) fn io(operation: impl Into<String>, source: std::io::Error) -> Error {
+    /// What the operating system refused while `operation` was tried.
+    pub fn io(operation: impl Into<String>, source: std::io::Error) -> Error {
         let detail = source.to_string();
         Error {
             source: Some(source),
@@ -66,7 +64,9 @@ impl Error {
         }
     }
 
-    pub(crate) fn remedy(self, remedy: impl Into<String>) -> Error {
+    /// The same failure with what to do about it.
+    #[must_use]
+    pub fn remedy(self, remedy: impl Into<String>) -> Error {
         Error {
             remedy: Some(remedy.into()),
             ..self

@@ -20,13 +20,13 @@
 //! # }
 //! ```
 
+pub mod backend;
 mod error;
 mod events;
 mod machine;
 #[cfg(target_os = "linux")]
 pub mod qemu;
 mod spec;
-#[cfg(target_os = "linux")]
 mod sync;
 
 pub use error::{Error, ErrorKind, Result};

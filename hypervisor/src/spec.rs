@@ -366,7 +366,7 @@ impl MachineSpec {
     }
 
     /// The sockets on which the hypervisor will listen for this machine.
-    pub(crate) fn listening_sockets(&self) -> impl Iterator<Item = &Path> {
+    pub fn listening_sockets(&self) -> impl Iterator<Item = &Path> {
         let channels = self.channels.iter().map(|channel| channel.socket.as_path());
         self.serial.socket.as_deref().into_iter().chain(channels)
     }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A lock that a panicking thread left behind is taken all the same: each value behind one is
 /// whole between any two statements.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -16,7 +16,7 @@ const QUEUE: usize = 1024;
 
 /// Hands every event to every listener, and never waits for one.
 #[derive(Debug, Default)]
-pub(crate) struct Broadcast {
+pub struct Broadcast {
     // `None` once the machine has ended.
     listeners: Mutex<Option<Vec<Listener>>>,
 }
@@ -52,13 +52,15 @@ impl Listener {
 }
 
 impl Broadcast {
-    pub(crate) fn new() -> Broadcast {
+    /// Nobody listens yet.
+    pub fn new() -> Broadcast {
         Broadcast {
             listeners: Mutex::new(Some(Vec::new())),
         }
     }
 
-    pub(crate) fn subscribe(&self) -> Events {
+    /// The events from now on.
+    pub fn subscribe(&self) -> Events {
         let (queue, events) = sync_channel(QUEUE);
         // After the end the sender is dropped here, and the receiver is closed from the start.
         if let Some(listeners) = lock(&self.listeners).as_mut() {
@@ -67,14 +69,15 @@ impl Broadcast {
         events
     }
 
-    pub(crate) fn send(&self, event: Event) {
+    /// Tells everybody.
+    pub fn send(&self, event: Event) {
         if let Some(listeners) = lock(&self.listeners).as_mut() {
             listeners.retain_mut(|listener| listener.offer(event.clone()));
         }
     }
 
     /// Sends the last event and closes every channel.
-    pub(crate) fn finish(&self, event: Event) {
+    pub fn finish(&self, event: Event) {
         let listeners = lock(&self.listeners).take();
         for mut listener in listeners.into_iter().flatten() {
             listener.offer(event.clone());

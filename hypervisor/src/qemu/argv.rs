@@ -1,5 +1,6 @@
 //! QEMU's command line: a pure function of the specification.
 
+use crate::backend::mac_address;
 use crate::{
     Accelerator, Boot, DiskEndpoint, MachineSpec, Network, OnReset, Serial, SharedFolder,
     SharedMemory,
@@ -91,22 +92,10 @@ pub(super) fn card(name: &str) -> Value {
         "driver": "virtio-net-pci",
         "id": CARD,
         "netdev": NETDEV,
-        "mac": mac(name),
+        "mac": mac_address(name),
         "bus": SLOT,
         "romfile": "",
     })
-}
-
-/// An address of its own for each machine, the same at every start: guests know their networks by
-/// it, and two machines may meet on one bridge.
-fn mac(name: &str) -> String {
-    // FNV-1a: any spread will do, and it must never change.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
-    let [.., a, b, c] = hash.to_be_bytes();
-    // QEMU's own prefix, of the locally administered range.
-    format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
 }
 
 /// Whether another process works in the guest's memory.
