@@ -255,8 +255,8 @@ impl Book {
     }
 }
 
-/// Kills and judges until the time is up; answers how often, and how many flushes had been promised.
-fn soak(bench: &Bench, time: Duration) -> Result<(u32, u64)> {
+/// Kills and judges until the time is up; answers how often, and the clients' books.
+fn soak(bench: &Bench, time: Duration) -> Result<(u32, Vec<Book>)> {
     let mut books: Vec<_> = (0..CLIENTS).map(Book::new).collect();
     let mut random = Random::new(bench.frontend as u64);
     let begun = Instant::now();
@@ -283,16 +283,21 @@ fn soak(bench: &Bench, time: Duration) -> Result<(u32, u64)> {
             bench.kill(service)?;
             kills += 1;
         }
-        let service = bench.start()?;
-        let mut door = bench.door()?;
-        books
-            .iter_mut()
-            .try_for_each(|book| book.judge(&mut door))?;
-        drop(door);
-        bench.kill(service)?;
+        judge(bench, &mut books)?;
         kills += 1;
     }
-    Ok((kills, books.iter().map(|book| book.flushes).sum()))
+    Ok((kills, books))
+}
+
+/// Judges the disk as it is, and kills its server once more.
+fn judge(bench: &Bench, books: &mut [Book]) -> Result<()> {
+    let service = bench.start()?;
+    let mut door = bench.door()?;
+    books
+        .iter_mut()
+        .try_for_each(|book| book.judge(&mut door))?;
+    drop(door);
+    bench.kill(service)
 }
 
 fn time() -> Duration {
@@ -302,30 +307,55 @@ fn time() -> Duration {
     }))
 }
 
-fn survives(frontend: Frontend) -> Result<()> {
-    let bench = Bench::new(frontend, "--keep")?;
-    let (kills, flushes) = soak(&bench, time())?;
-    println!("{frontend:?}: {kills} kills, {flushes} flushes, nothing lost");
+fn survives(frontend: Frontend, mode: &'static str) -> Result<(Bench, Vec<Book>)> {
+    let bench = Bench::new(frontend, mode)?;
+    let (kills, books) = soak(&bench, time())?;
+    let flushes: u64 = books.iter().map(|book| book.flushes).sum();
+    println!("{frontend:?} {mode}: {kills} kills, {flushes} flushes, nothing lost");
     ensure!(flushes > 0, "nothing was ever flushed: nothing was tested");
+    run(&mut bench.medley("disk check a.vhd"))?;
+    Ok((bench, books))
+}
+
+/// A durable overlay, killed with its server: the disk below stays as it was, and at last takes over
+/// exactly what the overlay showed.
+fn overlay_survives(frontend: Frontend) -> Result<()> {
+    let (mut bench, mut books) = survives(frontend, "--overlay a.overlay")?;
+    run(&mut bench.medley("disk overlay check a.overlay"))?;
+    bench.mode = "--revertible";
+    let mut untouched: Vec<_> = (0..CLIENTS).map(Book::new).collect();
+    judge(&bench, &mut untouched).context("the disk under the overlay was written to")?;
+    run(&mut bench.medley("disk overlay commit a.vhd a.overlay --passphrase-file pw"))?;
+    judge(&bench, &mut books).context("after the commit")?;
     run(&mut bench.medley("disk check a.vhd"))?;
     Ok(())
 }
 
 #[test]
 fn nothing_flushed_over_nbd_is_lost_by_a_kill() -> Result<()> {
-    survives(Frontend::Nbd)
+    survives(Frontend::Nbd, "--keep").map(drop)
 }
 
 #[test]
 fn nothing_flushed_over_fuse_is_lost_by_a_kill() -> Result<()> {
-    survives(Frontend::Fuse)
+    survives(Frontend::Fuse, "--keep").map(drop)
+}
+
+#[test]
+fn nothing_flushed_into_an_overlay_over_nbd_is_lost_by_a_kill() -> Result<()> {
+    overlay_survives(Frontend::Nbd)
+}
+
+#[test]
+fn nothing_flushed_into_an_overlay_over_fuse_is_lost_by_a_kill() -> Result<()> {
+    overlay_survives(Frontend::Fuse)
 }
 
 /// The test must be able to fail: a disk that a kill reverts loses what was flushed, and that is seen.
 #[test]
 fn a_disk_that_forgets_is_caught() -> Result<()> {
     let bench = Bench::new(Frontend::Nbd, "--revertible")?;
-    let error = soak(&bench, LIMIT).unwrap_err();
+    let error = soak(&bench, LIMIT).err().context("nothing was lost")?;
     ensure!(
         format!("{error:#}").contains("neither what was flushed"),
         "{error:#}"
