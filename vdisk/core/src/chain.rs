@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::DiskKey;
-use crate::store::{Draft, FileStore, Sharing, Store};
+use crate::store::{Draft, FileStore, Store};
 use crate::vhd::{self, Footer, NewParent, Opened, ParentLink};
 
 /// Disks in a chain, the topmost child and the last parent included.
@@ -57,11 +57,7 @@ pub(crate) type FileId = (u64, u64);
 
 /// What the file in `path` is known by.
 pub(crate) fn file_id(path: &Path) -> Result<FileId> {
-    look(path).map(|metadata| id(&metadata))
-}
-
-fn id(metadata: &Metadata) -> FileId {
-    (metadata.dev(), metadata.ino())
+    look(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Opens all parents of the image `child` in `path`, nearest first. An image without a parent has none.
@@ -88,9 +84,9 @@ pub fn ancestors(
             .at_path(&path)
             .remedy("commit some children into their parents"));
         }
-        let parent = locate(&path, &link, &candidates, &seen, force)?;
-        seen.push(file_id(&parent)?);
-        let store: Arc<dyn Store> = Arc::new(FileStore::open(&parent, Sharing::ReadOnly)?);
+        let (parent, file) = locate(&path, &link, &candidates, &seen, force)?;
+        seen.push(file.id()?);
+        let store: Arc<dyn Store> = Arc::new(file.shared()?);
         let opened = vhd::open(store.clone(), true)?;
         if !force {
             check_identity(&path, &parent, &link, &opened.footer)?;
@@ -123,44 +119,30 @@ pub fn ancestors(
 }
 
 /// The file that is the parent of the disk in `child`: of the candidates that exist the first with the
-/// right UUID, or if `force` says so and there is none, the first that is a VHD at all.
+/// right UUID, or if `force` says so and there is none, the first that is a VHD at all. It comes opened,
+/// under no lock: its name may lead elsewhere a moment later.
 pub(crate) fn locate(
     child: &Path,
     link: &ParentLink,
     candidates: &[PathBuf],
     seen: &[FileId],
     force: bool,
-) -> Result<PathBuf> {
+) -> Result<(PathBuf, FileStore)> {
     let folder = child.parent().unwrap_or(Path::new("/"));
-    let mut wrong: Option<(PathBuf, Uuid)> = None;
+    let mut wrong = None;
     let mut refused = None;
     for candidate in candidates {
-        let path = folder.join(candidate);
-        let Ok(metadata) = std::fs::metadata(&path) else {
+        let Ok(path) = folder.join(candidate).canonicalize() else {
             continue;
         };
-        let refuse = |what| Error::new(ErrorKind::Parent, what).at_path(child);
-        if !metadata.is_file() {
-            let what = format!("its parent {} is not a regular file", path.display());
-            refused.get_or_insert(refuse(what));
-            continue;
-        }
-        if seen.contains(&id(&metadata)) {
-            let what = format!(
-                "a loop: its parent {} is one of its children",
-                path.display()
-            );
-            refused.get_or_insert(refuse(what));
-            continue;
-        }
-        match FileStore::open_unlocked(&path).and_then(|store| vhd::read_footer(&store)) {
-            Ok(Some(footer)) if footer.uuid == link.uuid => return canonical(&path),
-            Ok(Some(footer)) => {
-                wrong.get_or_insert((path, footer.uuid));
+        match look_into(&path, seen) {
+            Ok(Ok((store, footer))) if footer.uuid == link.uuid => return Ok((path, store)),
+            Ok(Ok((store, footer))) => {
+                wrong.get_or_insert((path, store, footer.uuid));
             }
-            Ok(None) => {
-                let what = format!("its parent {} is not a VHD", path.display());
-                refused.get_or_insert(refuse(what));
+            Ok(Err(what)) => {
+                let what = format!("its parent {} {what}", path.display());
+                refused.get_or_insert(Error::new(ErrorKind::Parent, what).at_path(child));
             }
             Err(error) => {
                 refused.get_or_insert(error.at_path(&path));
@@ -168,8 +150,8 @@ pub(crate) fn locate(
         }
     }
     match (wrong, refused) {
-        (Some((path, _)), _) if force => canonical(&path),
-        (Some((path, uuid)), _) => Err(Error::new(
+        (Some((path, store, _)), _) if force => Ok((path, store)),
+        (Some((path, _, uuid)), _) => Err(Error::new(
             ErrorKind::Parent,
             format!(
                 "its parent is disk {}, but {} is disk {uuid}",
@@ -190,6 +172,18 @@ pub(crate) fn locate(
         .at_path(child)
         .remedy("put the parent beside it, or rebase the child to where it is now")),
     }
+}
+
+/// A file that may be a parent, with its footer; or why it cannot be one.
+fn look_into(path: &Path, seen: &[FileId]) -> Result<Result<(FileStore, Footer), &'static str>> {
+    let Some(store) = FileStore::open_regular(path)? else {
+        return Ok(Err("is not a regular file"));
+    };
+    if seen.contains(&store.id()?) {
+        return Ok(Err("is one of its children: a loop"));
+    }
+    let footer = vhd::read_footer(&store)?;
+    Ok(footer.map_or(Err("is not a VHD"), |footer| Ok((store, footer))))
 }
 
 /// Whether the parent is the disk it was when the child was made.
@@ -254,10 +248,10 @@ impl NewChild<'_> {
     /// Makes it.
     pub fn create(self) -> Result<Footer> {
         let parent = canonical(self.parent)?;
-        if !look(&parent)?.is_file() {
+        let Some(file) = FileStore::open_regular(&parent)? else {
             return Err(Error::new(ErrorKind::Parent, "not a regular file").at_path(&parent));
-        }
-        let store: Arc<dyn Store> = Arc::new(FileStore::open(&parent, Sharing::ReadOnly)?);
+        };
+        let store: Arc<dyn Store> = Arc::new(file.shared()?);
         let opened = vhd::open(store.clone(), true)?;
         check_has_time(&parent, &opened.footer)?;
         let above = ancestors(&parent, &*store, &opened, false)?;

@@ -183,6 +183,53 @@ fn locators_lead_to_regular_vhds_of_the_right_size_only() {
     assert!(error.to_string().contains("cannot be the child"), "{error}");
 }
 
+/// What was looked at is what is opened: a pipe that takes the parent's name in between is refused as one,
+/// and never waited for.
+#[test]
+fn a_parents_name_may_change_hands_at_any_moment() {
+    let folder = Folder::new();
+    let base = folder.image("base.vhd", Format::VhdDynamic, None);
+    let child = folder.child("child.vhd", &base, None);
+    let (keeper, pipe, next) = (
+        folder.path("keeper"),
+        folder.path("pipe"),
+        folder.path("next"),
+    );
+    std::fs::rename(&base, &keeper).unwrap();
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let ended = || done.load(std::sync::atomic::Ordering::Relaxed);
+    let mut seen = [0; 2];
+    std::fs::hard_link(&keeper, &base).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for whose in [&pipe, &keeper]
+                .into_iter()
+                .cycle()
+                .take_while(|_| !ended())
+            {
+                std::fs::hard_link(whose, &next).unwrap();
+                std::fs::rename(&next, &base).unwrap();
+            }
+        });
+        for _ in 0..2000 {
+            match try_open(&child, Mode::ReadOnly, &[], false) {
+                Ok(_) => seen[0] += 1,
+                Err(error) => {
+                    seen[1] += 1;
+                    let text = error.to_string();
+                    if !text.contains("is not a regular file") {
+                        done.store(true, std::sync::atomic::Ordering::Relaxed);
+                        panic!("{text}");
+                    }
+                }
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(seen.iter().all(|n| *n > 0), "nothing was raced: {seen:?}");
+}
+
 #[test]
 fn loops_and_depths_end() {
     let folder = Folder::new();

@@ -1,6 +1,7 @@
 //! A store in a file, with the lock that keeps a second writer out.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -71,6 +72,39 @@ impl FileStore {
             file,
             path: path.to_owned(),
         })
+    }
+
+    /// Opens a regular file that a stranger named, to look at it: `None` where something else has that
+    /// name, which is not even opened, since that alone wakes devices. What is judged is what is then
+    /// opened, whoever renames files meanwhile.
+    pub(crate) fn open_regular(path: &Path) -> Result<Option<Self>> {
+        let fail = |e| Error::io("cannot open", e).at_path(path);
+        let place = OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_PATH)
+            .open(path)
+            .map_err(fail)?;
+        if !place.metadata().map_err(fail)?.is_file() {
+            return Ok(None);
+        }
+        let file = File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).map_err(fail)?;
+        Ok(Some(Self {
+            file,
+            path: path.to_owned(),
+        }))
+    }
+
+    /// Takes a reader's lock on a file that was opened without one.
+    pub(crate) fn shared(self) -> Result<Self> {
+        Self::lock(self.file, &self.path, Sharing::ReadOnly)
+    }
+
+    /// What the file is known by, whatever its names: device and inode.
+    pub(crate) fn id(&self) -> Result<(u64, u64)> {
+        self.file
+            .metadata()
+            .map(|m| (m.dev(), m.ino()))
+            .map_err(|e| Error::io("cannot look at", e).at_path(&self.path))
     }
 
     /// Makes a new file, readable by its owner alone. It must not exist.

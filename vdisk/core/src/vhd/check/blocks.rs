@@ -14,7 +14,7 @@ use super::report::{Damage, Finding};
 use crate::chain;
 use crate::device::SECTOR;
 use crate::error::Result;
-use crate::store::{FileStore, Store};
+use crate::store::Store;
 
 /// Entries past the disk's last block that are looked at; real tables have hardly any.
 const MAX_STRAY: u64 = 1 << 20;
@@ -228,15 +228,14 @@ fn find_parent(image: &Image<'_>, path: &Path, link: &ParentLink) -> Result<Path
     let own = chain::canonical(path).map_err(missing)?;
     let candidates = link.candidates(image.store);
     let seen = [chain::file_id(&own).map_err(missing)?];
-    let parent = match chain::locate(&own, link, &candidates, &seen, false) {
-        Ok(parent) => parent,
+    let (parent, store) = match chain::locate(&own, link, &candidates, &seen, false) {
+        Ok(found) => found,
         // Forced, it would have been something: so something is there, but the wrong thing.
         Err(e) if chain::locate(&own, link, &candidates, &seen, true).is_ok() => {
             return Err(mismatch(e.to_string()));
         }
         Err(e) => return Err(missing(e)),
     };
-    let store = FileStore::open_unlocked(&parent).map_err(missing)?;
     let Some(footer) = read_footer(&store).map_err(missing)? else {
         return Err(mismatch(format!("{} is no VHD any more", parent.display())));
     };
