@@ -156,3 +156,56 @@ impl fmt::Display for Error {
 
 // The source is printed by `Display`; handing it out again would make reporters say it twice.
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_just_any_failure() {
+        let kind = |source: io::ErrorKind| Error::io("cannot write", source.into()).kind();
+        assert_eq!(kind(io::ErrorKind::StorageFull), ErrorKind::NoSpace);
+        assert_eq!(kind(io::ErrorKind::QuotaExceeded), ErrorKind::NoSpace);
+        assert_eq!(kind(io::ErrorKind::ReadOnlyFilesystem), ErrorKind::ReadOnly);
+        assert_eq!(kind(io::ErrorKind::UnexpectedEof), ErrorKind::Corrupt);
+        assert_eq!(kind(io::ErrorKind::PermissionDenied), ErrorKind::Io);
+    }
+
+    #[test]
+    fn it_is_told_with_its_place_its_cause_and_the_remedy() {
+        let error = Error::io("cannot write", io::Error::from_raw_os_error(28))
+            .at_path(Path::new("/a"))
+            .at_path(Path::new("/b"))
+            .at_offset(7)
+            .at_offset(8);
+        assert_eq!(
+            error.to_string(),
+            "/a: cannot write (at offset 7): No space left on device (os error 28); \
+             free some space and try again; nothing that was flushed is lost"
+        );
+        assert_eq!(error.path(), Some(Path::new("/a")));
+        assert_eq!(Error::corrupt("bad").to_string(), "bad");
+        // Told once, by us.
+        assert!(std::error::Error::source(&error).is_none());
+    }
+
+    /// What a guest's kernel makes of it depends on these numbers.
+    #[test]
+    fn clients_get_the_errno_that_fits() {
+        use nix::libc;
+        for (kind, errno) in [
+            (ErrorKind::Io, libc::EIO),
+            (ErrorKind::Corrupt, libc::EIO),
+            (ErrorKind::Parent, libc::EIO),
+            (ErrorKind::Poisoned, libc::EIO),
+            (ErrorKind::NoSpace, libc::ENOSPC),
+            (ErrorKind::InvalidRequest, libc::EINVAL),
+            (ErrorKind::ReadOnly, libc::EROFS),
+            (ErrorKind::Unsupported, libc::EOPNOTSUPP),
+            (ErrorKind::Busy, libc::EBUSY),
+            (ErrorKind::Key, libc::EACCES),
+        ] {
+            assert_eq!(kind.errno(), errno, "{kind:?}");
+        }
+    }
+}

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use vdisk::memory::MemoryDisk;
-use vdisk::{Disk, ErrorKind, SECTOR};
-use vdisk_filters::{Filter, Stats, stack};
+use vdisk::{BlockDevice, Disk, ErrorKind, SECTOR};
+use vdisk_filters::{Filter, ReadOnly, Stats, stack};
 
 const SIZE: usize = 1 << 20;
 
@@ -275,6 +275,83 @@ fn a_protected_disk_is_read_only() {
     assert_eq!(kinds, [ErrorKind::ReadOnly; 3]);
     disk.flush().unwrap();
     assert!(bytes(&disk) == vec![0xAA; SIZE]);
+}
+
+/// [`Disk`] asks first whether it may write; whoever holds the device itself is refused all the same.
+#[test]
+fn a_protected_device_refuses_by_itself() {
+    let inner = Arc::new(MemoryDisk::with(vec![0xAA; SIZE], false));
+    let device = ReadOnly::new(inner.clone());
+    for (refused, offset) in [
+        (device.write_at(512, &[0; 512]), 512),
+        (device.write_zeroes(1024, 512), 1024),
+        (device.discard(2048, 512), 2048),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ReadOnly);
+        assert_eq!(
+            error.to_string(),
+            format!("the readonly filter lets no write through (at offset {offset})")
+        );
+    }
+    let (mut through, mut beside) = (vec![0; SIZE], vec![0; SIZE]);
+    device.read_at(0, &mut through).unwrap();
+    inner.read_at(0, &mut beside).unwrap();
+    assert!(through == beside && beside == vec![0xAA; SIZE]);
+    let map = |device: &dyn BlockDevice| {
+        let mut found = Vec::new();
+        let note = &mut |extent| found.push(format!("{extent:?}"));
+        device.extents(0, SIZE as u64, note).unwrap();
+        found
+    };
+    assert_eq!(map(&device), map(&*inner));
+    device.flush().unwrap();
+}
+
+/// Every kind of request comes through a stack as what it was, on the bytes it was for.
+#[test]
+fn every_request_passes_as_itself_and_is_counted_as_itself() {
+    let stats = Arc::new(Stats::default());
+    let (below, disk) = disks(&[Filter::Stats(stats.clone()), delay("any=0ms")]);
+    let mut model = vec![0xAA; SIZE];
+    disk.write_at(512, &[1; 1024]).unwrap();
+    model[512..][..1024].fill(1);
+    disk.write_zeroes(4096, 8192).unwrap();
+    model[4096..][..8192].fill(0);
+    disk.discard(65536, 4096).unwrap();
+    let mut discarded = vec![0; 4096];
+    below.read_at(65536, &mut discarded).unwrap();
+    model[65536..][..4096].copy_from_slice(&discarded);
+    assert!(discarded == [0; 4096] || discarded == [0xAA; 4096]);
+    disk.flush().unwrap();
+    let mut mapped = 0;
+    let found = &mut |extent: vdisk::Extent| mapped += extent.len;
+    disk.extents(0, SIZE as u64, found).unwrap();
+    assert_eq!(mapped, SIZE as u64);
+    let mut read = vec![0; SIZE];
+    disk.read_at(0, &mut read).unwrap();
+    assert!(read == model && bytes(&below) == model);
+
+    let told = stats.summary();
+    let counts = [
+        &told.read,
+        &told.write,
+        &told.zero,
+        &told.discard,
+        &told.flush,
+        &told.map,
+    ]
+    .map(|op| (op.requests, op.bytes, op.errors));
+    let size = SIZE as u64;
+    let expected = [
+        (1, size, 0),
+        (1, 1024, 0),
+        (1, 8192, 0),
+        (1, 4096, 0),
+        (1, 0, 0),
+        (1, size, 0),
+    ];
+    assert_eq!(counts, expected);
 }
 
 #[test]

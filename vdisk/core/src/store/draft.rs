@@ -31,24 +31,24 @@ impl Draft {
                     .remedy("choose another name or remove it"),
             );
         }
-        let dir = directory(path);
-        match FileStore::tmpfile(dir, path) {
-            Ok(Some(store)) => Ok(Self {
+        match FileStore::tmpfile(directory(path), path)? {
+            Some(store) => Ok(Self {
                 store,
                 path: path.to_owned(),
                 temporary: None,
             }),
-            Ok(None) => {
-                let name = dir.join(format!(".medley-{}.part", uuid::Uuid::new_v4()));
-                let store = FileStore::create_new(&name)?;
-                Ok(Self {
-                    store,
-                    path: path.to_owned(),
-                    temporary: Some(name),
-                })
-            }
-            Err(e) => Err(e),
+            None => Self::hidden(path),
         }
+    }
+
+    /// Starts a file that has a hidden name meanwhile.
+    fn hidden(path: &Path) -> Result<Self> {
+        let name = directory(path).join(format!(".medley-{}.part", uuid::Uuid::new_v4()));
+        Ok(Self {
+            store: FileStore::create_new(&name)?,
+            path: path.to_owned(),
+            temporary: Some(name),
+        })
     }
 
     /// Where the bytes go meanwhile; another handle on the same file.
@@ -111,4 +111,73 @@ pub(crate) fn sync_directory(dir: &Path) -> Result<()> {
     File::open(dir)
         .and_then(|d| d.sync_all())
         .map_err(|e| Error::io("cannot sync the folder", e).at_path(dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Start = fn(&Path) -> Result<Draft>;
+    /// Both ways, whichever this file system takes by itself.
+    const WAYS: [Start; 2] = [Draft::new, Draft::hidden];
+
+    fn names(dir: &Path) -> Vec<String> {
+        let names = std::fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> = names
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_draft_has_its_name_only_when_it_is_published() {
+        for start in WAYS {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("disk");
+            let draft = start(&path).unwrap();
+            draft.store().unwrap().write_at(3, b"bytes").unwrap();
+            assert!(!path.exists());
+            draft.publish().unwrap();
+            assert_eq!(names(dir.path()), ["disk"]);
+            assert_eq!(std::fs::read(&path).unwrap(), b"\0\0\0bytes");
+            let error = Draft::new(&path).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+        }
+    }
+
+    #[test]
+    fn a_draft_given_up_never_was() {
+        for start in WAYS {
+            let dir = tempfile::tempdir().unwrap();
+            let draft = start(&dir.path().join("disk")).unwrap();
+            draft.store().unwrap().write_at(0, b"bytes").unwrap();
+            drop(draft);
+            assert_eq!(names(dir.path()), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_taken_meanwhile_is_left_alone() {
+        for start in WAYS {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("disk");
+            let draft = start(&path).unwrap();
+            std::fs::write(&path, "somebody's").unwrap();
+            let error = draft.publish().unwrap_err().to_string();
+            assert!(error.contains("its name"), "{error}");
+            assert_eq!(std::fs::read(&path).unwrap(), b"somebody's");
+            assert_eq!(names(dir.path()), ["disk"]);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told() {
+        for start in WAYS {
+            let dir = tempfile::tempdir().unwrap();
+            let error = start(&dir.path().join("none/disk")).err().unwrap();
+            assert!(error.to_string().contains("none"), "{error}");
+        }
+        assert_eq!(directory(Path::new("disk")), Path::new("."));
+    }
 }
