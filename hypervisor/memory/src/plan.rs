@@ -129,13 +129,8 @@ impl MemoryPolicy {
             (Rule::Fixed(value), _) => {
                 format!("the policy gives {value} MiB, whatever the host has")
             }
-            (Rule::Share { percent, min, max }, Said { value, .. }) => {
-                let bound = match value {
-                    value if value == *max => format!(", at most {max}"),
-                    value if value == *min => format!(", at least {min}"),
-                    _ => String::new(),
-                };
-                format!("{subject} of which the policy gives {percent} %{bound}: {value} MiB")
+            (rule @ Rule::Share { .. }, Said { value, .. }) => {
+                format!("{subject} of which the policy gives {rule}: {value} MiB")
             }
             (Rule::Table { .. }, Said { value, row: Some(row) }) => match row == figure {
                 true => format!("{subject} for which the table gives {value}"),
@@ -209,12 +204,8 @@ fn cpus(rule: &Rule, host: &Host, why: &mut Vec<String>) -> u8 {
     let said = rule.apply(usable.into(), 0);
     let cpus = said.value.clamp(1, usable.into());
     let rule = match rule {
-        Rule::Fixed(value) => format!("the policy says {value}"),
-        Rule::Share { percent, min, max } => match *max {
-            u64::MAX => format!("the policy says {percent} %, at least {min}"),
-            max => format!("the policy says {percent} %, at least {min}, at most {max}"),
-        },
         Rule::Table { .. } => format!("the table says {}", said.value),
+        rule => format!("the policy says {rule}"),
     };
     let cpus = u8::try_from(cpus).unwrap_or(u8::MAX);
     why.push(format!("{rule}: the guest gets {cpus}"));

@@ -72,13 +72,13 @@ impl Default for MemoryPolicy {
             reserve: Rule::Share {
                 percent: 10,
                 min: 128,
-                max: 512,
+                max: Some(512),
             },
             overhead: 128,
             floor: Rule::Share {
                 percent: 25,
                 min: 128,
-                max: u64::MAX,
+                max: None,
             },
             ceiling: None,
         }
@@ -92,7 +92,7 @@ impl Default for CpuPolicy {
             guest: Rule::Share {
                 percent: 50,
                 min: 1,
-                max: 4,
+                max: Some(4),
             },
         }
     }

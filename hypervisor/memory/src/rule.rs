@@ -30,7 +30,8 @@ pub enum Rule {
         /// At least this.
         min: u64,
         /// At most this.
-        max: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max: Option<u64>,
     },
     /// Rows of what a host has and what its guest gets, both ascending.
     Table {
@@ -53,9 +54,11 @@ impl Rule {
         match self {
             Rule::Fixed(0) => Err("0 is too little".into()),
             Rule::Fixed(_) => Ok(()),
-            Rule::Share { percent, min, max } => match (percent, min <= max) {
-                (1..=100, true) => Ok(()),
-                (1..=100, false) => Err(format!("min, {min}, is more than max, {max}")),
+            Rule::Share { percent, min, max } => match (percent, max) {
+                (1..=100, Some(max)) if min > max => {
+                    Err(format!("min, {min}, is more than max, {max}"))
+                }
+                (1..=100, _) => Ok(()),
                 _ => Err(format!("percent is {percent}, and not from 1 to 100")),
             },
             Rule::Table { table } if table.is_empty() => Err("the table has no rows".into()),
@@ -88,7 +91,7 @@ impl Rule {
             Rule::Share { percent, min, max } => {
                 let share = u128::from(figure) * u128::from(*percent) / 100;
                 let share = u64::try_from(share).unwrap_or(u64::MAX);
-                (share.min(*max).max(*min), None)
+                (share.min(max.unwrap_or(u64::MAX)).max(*min), None)
             }
             Rule::Table { table } => {
                 let reaches = |entry: u64| match entry.checked_div(kept) {
@@ -102,6 +105,22 @@ impl Rule {
             }
         };
         Said { value, row }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::Fixed(value) => write!(f, "{value}"),
+            Rule::Share { percent, min, max } => {
+                write!(f, "{percent} %")?;
+                if *min > 0 {
+                    write!(f, ", at least {min}")?;
+                }
+                max.map_or(Ok(()), |max| write!(f, ", at most {max}"))
+            }
+            Rule::Table { table } => write!(f, "a table of {} rows", table.len()),
+        }
     }
 }
 
@@ -159,7 +178,7 @@ impl<'de> Visitor<'de> for RuleVisitor {
             } => Rule::Share {
                 percent,
                 min: min.unwrap_or(0),
-                max: max.unwrap_or(u64::MAX),
+                max,
             },
             _ => {
                 return Err(de::Error::custom(
@@ -198,7 +217,7 @@ mod tests {
             Ok(Rule::Share {
                 percent: 25,
                 min: 512,
-                max: 8192
+                max: Some(8192)
             })
         );
         assert_eq!(
@@ -206,7 +225,7 @@ mod tests {
             Ok(Rule::Share {
                 percent: 25,
                 min: 0,
-                max: u64::MAX
+                max: None
             })
         );
         let table = vec![(4096, 1024), (8192, 1536)];
@@ -252,7 +271,7 @@ mod tests {
             Rule::Share {
                 percent: 5,
                 min: 1,
-                max: 2,
+                max: Some(2),
             },
             Rule::Table {
                 table: vec![(1, 2), (3, 4)],

@@ -72,6 +72,9 @@ enum Command {
     Disk(Box<Disk>),
     /// Run a machine from a disk
     Boot(Box<cmd::boot::Boot>),
+    /// Say how a machine would be on this host
+    #[command(subcommand)]
+    Machine(Box<cmd::machine::Machine>),
     /// Print completions for a shell
     Completions(Completions),
     /// Print what the exit codes mean
@@ -180,6 +183,7 @@ fn run(command: Command, ui: Ui, detached: bool) -> Result<()> {
     match command {
         Command::Disk(disk) => run_disk(*disk, ui, detached),
         Command::Boot(args) => cmd::boot::run(*args, ui),
+        Command::Machine(verb) => cmd::machine::run(*verb, ui),
         Command::Completions(args) => {
             ui.show(&Completion::of(args.shell))?;
             Ok(())

@@ -35,7 +35,10 @@ enum Version {
 
 impl Tree {
     pub fn new(root: impl Into<PathBuf>) -> Tree {
-        Tree { root: root.into() }
+        let root = root.into();
+        // Paths below it are joined to it again and again.
+        let root = std::path::absolute(&root).unwrap_or(root);
+        Tree { root }
     }
 
     pub fn host(&self) -> Result<Host> {
@@ -85,6 +88,7 @@ impl Tree {
     }
 
     /// Where stalls are told: for the whole host, and for our own group where version 2 is mounted.
+    /// Neither where the kernel has no PSI, or has it turned off.
     pub fn pressure_files(&self) -> Vec<PathBuf> {
         let own = self
             .directories("")
@@ -92,7 +96,8 @@ impl Tree {
             .find(|group| group.version == Version::Two && group.path != "/")
             .map(|group| group.directory.join("memory.pressure"));
         let host = self.root.join("proc/pressure/memory");
-        [Some(host), own].into_iter().flatten().collect()
+        let files = [Some(host), own].into_iter().flatten();
+        files.filter(|path| self.read(path).is_some()).collect()
     }
 
     fn group(&self, group: &Directory) -> Option<Group> {

@@ -8,6 +8,7 @@ pub mod decrypt;
 pub mod encrypt;
 pub mod info;
 pub mod key;
+pub mod machine;
 pub mod mount;
 pub mod overlay;
 pub mod serve;

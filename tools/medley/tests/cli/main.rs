@@ -8,6 +8,7 @@ mod filters;
 mod guests;
 mod interrupts;
 mod keys;
+mod machines;
 mod overlays;
 mod services;
 mod upkeep;

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 
-const COMMANDS: [&str; 32] = [
+const COMMANDS: [&str; 34] = [
     "disk",
     "disk create",
     "disk info",
@@ -34,6 +34,8 @@ const COMMANDS: [&str; 32] = [
     "disk overlay commit",
     "disk overlay revert",
     "boot",
+    "machine",
+    "machine plan",
     "completions",
 ];
 
