@@ -3,6 +3,7 @@
 
 pub mod ciphers;
 pub mod clock;
+pub mod guest_memory;
 pub mod interrupt;
 pub mod rows;
 pub mod server;

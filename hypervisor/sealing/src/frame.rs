@@ -133,6 +133,15 @@ impl Head {
     }
 }
 
+/// How hard to look for what repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// As LZ4 does by itself.
+    Normal,
+    /// A fourth faster, for files that are an eighth larger.
+    Hasty,
+}
+
 /// Memory of one thread that makes frames, erased when dropped: it holds a guest's memory.
 pub(crate) struct Packer {
     /// A chunk with room for a head and a tag around it.
@@ -161,7 +170,13 @@ impl Packer {
     }
 
     /// The first `chunk` bytes of the room as frame `number`.
-    pub(crate) fn frame(&mut self, header: &Header, number: u64, chunk: usize) -> Result<&[u8]> {
+    pub(crate) fn frame(
+        &mut self,
+        header: &Header,
+        number: u64,
+        chunk: usize,
+        effort: Effort,
+    ) -> Result<&[u8]> {
         let plain = &self.plain[HEAD_LEN..HEAD_LEN + chunk];
         // What saves less than a sixteenth is not worth unpacking; LZ4 gives up where the room ends, and
         // runs through noise faster than a sample of it could be judged.
@@ -171,7 +186,11 @@ impl Packer {
             return seal(header, number, Form::Fill, 1, chunk, &mut self.packed);
         }
         let room = &mut self.packed[HEAD_LEN..HEAD_LEN + worth];
-        match compress_to_buffer(plain, Some(CompressionMode::DEFAULT), false, room) {
+        let mode = match effort {
+            Effort::Normal => CompressionMode::DEFAULT,
+            Effort::Hasty => CompressionMode::FAST(8),
+        };
+        match compress_to_buffer(plain, Some(mode), false, room) {
             Ok(body) => seal(header, number, Form::Packed, body, chunk, &mut self.packed),
             Err(_) => seal(header, number, Form::Stored, chunk, chunk, &mut self.plain),
         }

@@ -7,13 +7,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use crate::Summary;
 use crate::cancel::Cancel;
 use crate::crew::{self, Turns};
 use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{Packer, end_frame};
+use crate::frame::{Effort, Packer, end_frame};
 use crate::header::Header;
 use crate::keys::WrappingKey;
 
@@ -40,7 +41,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            chunk_bytes: 1 << 20,
+            // Packed and plain, it stays in a processor's own cache on the way through.
+            chunk_bytes: 256 << 10,
             expected_bytes: 0,
             cancel: Cancel::default(),
         }
@@ -126,15 +128,23 @@ fn write(
     let threads = crew::size(Packer::memory(options.chunk_bytes));
     let end = Turns::new(header.len as u64).run(threads, |turns| {
         let mut packer = Packer::new(options.chunk_bytes);
+        let mut effort = Effort::Normal;
         while !turns.failed() {
             options.cancel.check()?;
             // Poisoned: a read panicked, which its thread reports.
             let Ok(mut from) = source.lock() else { break };
+            let begun = Instant::now();
             let Some((number, len)) = from.fill(packer.room(), &options.cancel)? else {
                 break;
             };
             drop(from);
-            let frame = packer.frame(&header, number, len)?;
+            let filled = begun.elapsed();
+            let frame = packer.frame(&header, number, len, effort)?;
+            // Whoever fills chunks faster than all of us empty them would have to wait for us.
+            effort = match begun.elapsed() > filled * (threads as u32 + 1) {
+                true => Effort::Hasty,
+                false => Effort::Normal,
+            };
             let place = turns.take(number, |end| {
                 let place = *end;
                 *end += frame.len() as u64;
