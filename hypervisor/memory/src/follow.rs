@@ -281,6 +281,35 @@ mod tests {
     }
 
     #[test]
+    fn pressure_on_an_imagined_host_reaches_the_balloon_within_five_seconds() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("proc")).unwrap();
+        let available = |mib: u64| {
+            // Replaced in one step: it may be read at any time.
+            let text = format!("MemTotal: 8388608 kB\nMemAvailable: {} kB\n", mib << 10);
+            let new = root.path().join("new");
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(new, root.path().join("proc/meminfo")).unwrap();
+        };
+        available(4096);
+        let (guest, answers) = Guest::new(0);
+        let source = crate::HostSource::below(root.path(), &crate::MemoryPolicy::default());
+        let controller = Controller::between(256, 1024);
+        let follow = Follow::start(controller, source, guest).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        let begin = Instant::now();
+        available(400);
+        let asked = answers.recv_timeout(PATIENCE).unwrap();
+        assert!(
+            begin.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begin.elapsed()
+        );
+        assert_eq!(asked, 1024 - 368);
+        drop(follow);
+    }
+
+    #[test]
     fn a_calm_host_is_watched_at_next_to_no_cost_and_stopping_is_prompt() {
         let policy = crate::MemoryPolicy {
             reserve: crate::Rule::Fixed(1),

@@ -89,6 +89,7 @@ impl Tree {
 
     /// Where stalls are told: for the whole host, and for our own group where version 2 is mounted.
     /// Neither where the kernel has no PSI, or has it turned off.
+    #[cfg(target_os = "linux")]
     pub fn pressure_files(&self) -> Vec<PathBuf> {
         let own = self
             .directories("")
