@@ -3,6 +3,8 @@
 
 pub use crate::sync::{Broadcast, lock};
 
+#[cfg(target_os = "linux")]
+use crate::Network;
 use crate::{Error, ErrorKind, Event, Events, Exit, Result, State};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +19,22 @@ pub fn mac_address(name: &str) -> String {
     let [.., a, b, c] = hash.to_be_bytes();
     // QEMU's own prefix, of the locally administered range.
     format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
+}
+
+/// Refuses a network that is bad, or that is not there on this host:
+/// a tap device that is not there would be made by a QEMU that may, and would lead nowhere.
+#[cfg(target_os = "linux")]
+pub fn check_network(network: &Network) -> Result<()> {
+    network.validate("network")?;
+    let Network::Tap { interface } = network else {
+        return Ok(());
+    };
+    nix::net::if_::if_nametoindex(interface.as_str())
+        .map(drop)
+        .map_err(|_| {
+            let operation = format!("use the tap device {interface}");
+            Error::new(ErrorKind::Missing, operation, "there is none of this name")
+        })
 }
 
 /// The failure of a call that the back end cannot do, as [`crate::Capabilities`] said before.

@@ -15,7 +15,7 @@ const MONITOR_LAG: Duration = Duration::from_secs(2);
 
 /// What is known of one machine; shared by its owner, its monitor's reader and its keeper.
 #[derive(Debug)]
-pub(super) struct Life {
+pub struct Life {
     now: Mutex<Now>,
     changed: Condvar,
     broadcast: Broadcast,
@@ -40,6 +40,8 @@ struct Now {
 }
 
 impl Life {
+    /// A machine that was just made, with its channels' names in the order of its ports, and the
+    /// sockets on which its QEMU listens.
     pub fn new(channels: Vec<String>, sockets: Vec<PathBuf>) -> Life {
         let now = Now {
             state: State::Created,
@@ -59,10 +61,12 @@ impl Life {
         }
     }
 
+    /// The state as last heard of.
     pub fn state(&self) -> State {
         lock(&self.now).state
     }
 
+    /// The events from now on.
     pub fn subscribe(&self) -> Events {
         self.broadcast.subscribe()
     }
@@ -197,8 +201,9 @@ impl Now {
                 };
                 Some(Event::Paused)
             }
+            // The first reason counts: who sees the guest's end may well end QEMU because of it.
             "SHUTDOWN" => {
-                self.ending = Some(shutdown_reason(&event.data));
+                self.ending.get_or_insert(shutdown_reason(&event.data));
                 None
             }
             "MIGRATION" => {
@@ -214,7 +219,10 @@ impl Now {
             "RESET" => Some(Event::Reset {
                 by_guest: flag("guest"),
             }),
-            "GUEST_PANICKED" => Some(Event::GuestPanicked),
+            "GUEST_PANICKED" => {
+                self.ending.get_or_insert(StopReason::GuestPanicked);
+                Some(Event::GuestPanicked)
+            }
             "BLOCK_IO_ERROR" => Some(Event::DiskError {
                 write: text("operation") == "write",
                 halted: text("action") == "stop",

@@ -1,25 +1,19 @@
-//! One QEMU process as a [`Machine`].
+//! One QEMU as a [`Machine`]: all that its monitor is asked, whoever started it.
 
 use super::argv;
 use super::life::Life;
-use super::process::Process;
-use super::qmp::{Client, Report};
 use crate::sync::lock;
 use crate::{
     Acceleration, Error, ErrorKind, Events, Exit, GuestMemory, Machine, MachineSpec, Network,
     Result, State,
 };
 use serde_json::{Value, json};
+use std::fmt;
 use std::io::PipeWriter;
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long QEMU may take to build a machine: a moment, or many on a host that swaps.
-const READY_WITHIN: Duration = Duration::from_secs(30);
 /// How long QEMU may take to answer. Pausing waits for the disk's requests in flight.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// How long the kernel may take to end a process that was killed.
@@ -29,77 +23,49 @@ const UNPLUG_WITHIN: Duration = Duration::from_secs(10);
 /// How often the guest's balloon driver tells of the guest's memory.
 const STATISTICS_SECONDS: u32 = 1;
 
+/// What the owner of a machine has in hand of its QEMU. Dropping it ends the QEMU.
+pub trait Hold: fmt::Debug + Send + Sync {
+    /// Has QEMU's monitor execute a command; `Null` stands for no arguments. Fails when the time
+    /// is over.
+    fn execute(&self, command: &str, arguments: Value, within: Duration) -> Result<Value>;
+
+    /// Gives QEMU a descriptor, which later commands may call by this name.
+    fn hand_over(&self, name: &str, fd: BorrowedFd<'_>, within: Duration) -> Result<()>;
+
+    /// QEMU's process, where it can be known.
+    fn process_id(&self) -> Option<u32>;
+
+    /// Ends QEMU without asking it; its end is told to the machine's [`Life`].
+    fn kill(&self);
+}
+
+/// One QEMU as a [`Machine`], whoever started it.
 #[derive(Debug)]
-pub(super) struct QemuMachine {
+pub struct QemuMachine {
     name: String,
     memory_mib: u32,
     acceleration: Acceleration,
     pub(super) life: Arc<Life>,
-    pub(super) monitor: Client,
-    process: Process,
+    pub(super) hold: Box<dyn Hold>,
     // One command that changes the state at a time, so that each sees what the last one did.
     turn: Mutex<()>,
 }
 
 impl QemuMachine {
-    pub fn create(
-        program: &Path,
+    /// A machine whose QEMU has built it and stands before its first instruction, or waits for
+    /// the state of another.
+    pub fn new(
         spec: &MachineSpec,
         acceleration: Acceleration,
-        incoming: bool,
+        life: Arc<Life>,
+        hold: impl Hold + 'static,
     ) -> Result<QemuMachine> {
-        let failed = |error| {
-            Error::io(
-                format!("start {} for {}", program.display(), spec.name),
-                error,
-            )
-        };
-        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        let mut command = Command::new(program);
-        command
-            .args(argv::arguments(
-                spec,
-                acceleration.accelerator,
-                theirs.as_raw_fd(),
-            ))
-            .args(argv::INCOMING.iter().filter(|_| incoming))
-            .current_dir(&spec.run_dir)
-            .stdout(std::process::Stdio::null());
-        tracing::debug!(?command, "starting");
-
-        let channels = spec
-            .channels
-            .iter()
-            .map(|channel| channel.name.clone())
-            .collect();
-        let sockets: Vec<PathBuf> = spec.listening_sockets().map(Path::to_path_buf).collect();
-        let life = Arc::new(Life::new(channels, sockets));
-        let at_end = Arc::clone(&life);
-        let process = Process::spawn(command, vec![theirs.into()], move |ended| at_end.end(ended))
-            .map_err(failed)?;
-
-        let listener = Arc::clone(&life);
-        let report = move |report| listener.hear(report);
-        life.monitored();
-        let monitor = match Client::connect(ours, READY_WITHIN, report) {
-            Ok(monitor) => monitor,
-            Err(error) => {
-                life.hear(Report::Closed);
-                return Err(stillborn(&spec.name, &process, error));
-            }
-        };
-        // The monitor may greet before the machine is built; it answers after.
-        if let Err(error) = monitor.execute("query-status", Value::Null, READY_WITHIN) {
-            return Err(stillborn(&spec.name, &process, error));
-        }
-        tracing::info!(name = spec.name, pid = process.pid(), "machine created");
         let machine = QemuMachine {
             name: spec.name.clone(),
             memory_mib: spec.memory_mib,
             acceleration,
             life,
-            monitor,
-            process,
+            hold: Box::new(hold),
             turn: Mutex::new(()),
         };
         machine.prepare()?;
@@ -131,7 +97,7 @@ impl QemuMachine {
     }
 
     pub(super) fn tell(&self, command: &str, arguments: Value) -> Result<Value> {
-        let said = self.monitor.execute(command, arguments, ANSWER_WITHIN);
+        let said = self.hold.execute(command, arguments, ANSWER_WITHIN);
         self.explained(command, said)
     }
 
@@ -186,7 +152,7 @@ impl Machine for QemuMachine {
     }
 
     fn process_id(&self) -> Option<u32> {
-        Some(self.process.pid())
+        self.hold.process_id()
     }
 
     fn start(&self) -> Result<()> {
@@ -257,7 +223,7 @@ impl Machine for QemuMachine {
     }
 
     fn plug_network(&self, network: &Network) -> Result<()> {
-        super::check_network(network)?;
+        crate::backend::check_network(network)?;
         self.unplug_network()?;
         let _turn = lock(&self.turn);
         self.expect("plug a network into", &[State::Running, State::Paused])?;
@@ -313,7 +279,7 @@ impl Machine for QemuMachine {
         let left = || deadline.saturating_duration_since(Instant::now());
         if self.life.state() != State::Stopped {
             // Whether it answers, hangs up or is silent: only its end counts.
-            if let Err(error) = self.monitor.execute("quit", Value::Null, left()) {
+            if let Err(error) = self.hold.execute("quit", Value::Null, left()) {
                 tracing::debug!(name = self.name, %error, "quit");
             }
         }
@@ -328,12 +294,12 @@ impl Machine for QemuMachine {
 
     fn kill(&self) -> Result<Exit> {
         self.life.killing();
-        self.process.kill();
+        self.hold.kill();
         self.life.wait_exit(DEATH_WITHIN).ok_or_else(|| {
             Error::new(
                 ErrorKind::Timeout,
                 format!("kill machine {}", self.name),
-                format!("process {} does not end after SIGKILL", self.process.pid()),
+                format!("process {:?} does not end", self.hold.process_id()),
             )
         })
     }
@@ -373,27 +339,6 @@ impl Machine for QemuMachine {
 impl Drop for QemuMachine {
     fn drop(&mut self) {
         self.life.killing();
-        // The process's own drop does the rest.
-    }
-}
-
-/// Why a machine did not come to be: QEMU's own words, if it had any.
-fn stillborn(name: &str, process: &Process, error: Error) -> Error {
-    let ended = process.wait(Duration::from_secs(3));
-    process.kill();
-    let operation = format!("create machine {name}");
-    match ended {
-        Some(ended) if !ended.stderr.is_empty() => {
-            Error::new(ErrorKind::Launch, operation, ended.stderr)
-        }
-        Some(ended) => {
-            let how = (ended.code, ended.signal);
-            Error::new(
-                ErrorKind::Launch,
-                operation,
-                format!("QEMU ended without a word (exit code, signal: {how:?})"),
-            )
-        }
-        None => Error::new(ErrorKind::Launch, operation, error.to_string()),
+        // The hold's own drop does the rest.
     }
 }

@@ -31,7 +31,7 @@ impl QemuMachine {
     }
 
     /// Takes in the state of another machine.
-    pub(super) fn take_in(&self, from: PipeReader) -> Result<()> {
+    pub fn take_in(&self, from: PipeReader) -> Result<()> {
         self.expect_something(&from)?;
         self.hand(from.as_fd())?;
         drop(from);
@@ -57,7 +57,7 @@ impl QemuMachine {
     fn hand(&self, pipe: std::os::fd::BorrowedFd<'_>) -> Result<()> {
         // A wish: it works with less.
         let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE));
-        self.monitor.hand_over(NAME, pipe, GLANCE * 5)
+        self.hold.hand_over(NAME, pipe, GLANCE * 5)
     }
 
     fn migrate(&self, command: &str, what: &str, stall: Duration) -> Result<()> {

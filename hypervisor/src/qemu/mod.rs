@@ -2,6 +2,7 @@
 
 mod argv;
 mod discover;
+mod launch;
 mod life;
 mod lifeline;
 mod machine;
@@ -12,11 +13,19 @@ mod qmp;
 
 pub use discover::Version;
 
+/// What a back end takes whose machines are QEMUs that somebody else started.
+pub mod hold {
+    pub use super::life::Life;
+    pub use super::machine::{Hold, QemuMachine};
+    pub use super::process::Ended;
+    pub use super::qmp::{QmpEvent, Report};
+}
+
+use crate::backend;
 use crate::{
     Acceleration, Accelerator, AcceleratorChoice, Capabilities, DiskEndpoint, Error, ErrorKind,
-    Hypervisor, Machine, MachineSpec, Network, Result,
+    Hypervisor, Machine, MachineSpec, Result,
 };
-use nix::net::if_::if_nametoindex;
 use std::io::PipeReader;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -87,9 +96,9 @@ impl Qemu {
     fn make(&self, spec: &MachineSpec, incoming: bool) -> Result<machine::QemuMachine> {
         spec.validate()?;
         self.check_disk(spec)?;
-        check_network(&spec.network)?;
+        backend::check_network(&spec.network)?;
         let acceleration = self.acceleration(spec.accelerator)?;
-        machine::QemuMachine::create(&self.program, spec, acceleration, incoming)
+        launch::launch(&self.program, spec, acceleration, incoming)
     }
 
     /// What QEMU itself would only say by waiting for ever.
@@ -111,18 +120,6 @@ impl Qemu {
                 .remedy("start the server first")
         })
     }
-}
-
-/// A tap device that is not there would be made by a QEMU that may, and would lead nowhere.
-fn check_network(network: &Network) -> Result<()> {
-    network.validate("network")?;
-    let Network::Tap { interface } = network else {
-        return Ok(());
-    };
-    if_nametoindex(interface.as_str()).map(drop).map_err(|_| {
-        let operation = format!("use the tap device {interface}");
-        Error::new(ErrorKind::Missing, operation, "there is none of this name")
-    })
 }
 
 impl Hypervisor for Qemu {

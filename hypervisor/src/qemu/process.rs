@@ -39,9 +39,12 @@ struct Shared {
 
 /// How a process ended.
 #[derive(Clone, Debug)]
-pub(super) struct Ended {
+pub struct Ended {
+    /// Its exit code, unless a signal ended it.
     pub code: Option<i32>,
+    /// The signal that ended it.
     pub signal: Option<i32>,
+    /// The last of what it complained.
     pub stderr: String,
 }
 

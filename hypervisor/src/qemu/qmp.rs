@@ -27,7 +27,7 @@ const WRITE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What QEMU sends without being asked.
 #[derive(Debug)]
-pub(super) struct QmpEvent {
+pub struct QmpEvent {
     /// Its name, as `SHUTDOWN`.
     pub name: String,
     /// Its fields; an empty object if it has none.
@@ -36,7 +36,8 @@ pub(super) struct QmpEvent {
 
 /// What the reader's thread reports.
 #[derive(Debug)]
-pub(super) enum Report {
+pub enum Report {
+    /// QEMU tells of itself.
     Event(QmpEvent),
     /// QEMU hung up or talked nonsense; nothing comes after.
     Closed,
