@@ -140,18 +140,20 @@ fn write(
             drop(from);
             let filled = begun.elapsed();
             let frame = packer.frame(&header, number, len, effort)?;
-            // Whoever fills chunks faster than all of us empty them would have to wait for us.
-            effort = match begun.elapsed() > filled * (threads as u32 + 1) {
-                true => Effort::Hasty,
-                false => Effort::Normal,
-            };
+            let packed = begun.elapsed() - filled;
             let place = turns.take(number, |end| {
                 let place = *end;
                 *end += frame.len() as u64;
                 Ok(place)
             })?;
             let Some(place) = place else { break };
+            let begun = Instant::now();
             out.write(place, frame)?;
+            // Packing may take as long as nobody waits for it: neither the stream nor the disk.
+            effort = match packed > (filled + begun.elapsed()) * threads as u32 {
+                true => Effort::Hasty,
+                false => Effort::Normal,
+            };
         }
         Ok(())
     })?;
