@@ -126,6 +126,7 @@ fn write(
         ended: false,
     });
     let threads = crew::size(Packer::memory(options.chunk_bytes));
+    let processors = threads.saturating_sub(1).max(1) as u32;
     let end = Turns::new(header.len as u64).run(threads, |turns| {
         let mut packer = Packer::new(options.chunk_bytes);
         let mut effort = Effort::Normal;
@@ -149,8 +150,10 @@ fn write(
             let Some(place) = place else { break };
             let begun = Instant::now();
             out.write(place, frame)?;
-            // Packing may take as long as nobody waits for it: neither the stream nor the disk.
-            effort = match packed > (filled + begun.elapsed()) * threads as u32 {
+            let written = begun.elapsed();
+            // Meanwhile the stream could have filled a chunk for every processor: it waits for us.
+            let waits = filled * processors < filled + packed + written;
+            effort = match waits && packed > written {
                 true => Effort::Hasty,
                 false => Effort::Normal,
             };
