@@ -11,11 +11,17 @@ use crate::error::{Error, Result};
 /// Memory that the buffers of one crew may take together, in bytes.
 const MEMORY: usize = 64 << 20;
 
-/// How many threads work on pieces that take each of them `bytes` of memory: one more than there are
-/// processors, because one is usually waiting for a pipe, a file or its turn.
+/// How many processors a crew keeps busy: more of them only wait for the one stream.
+pub(crate) fn processors() -> usize {
+    thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(8)
+}
+
+/// How many threads work on pieces that take each of them `bytes` of memory: more than there are
+/// processors, because one or two are usually waiting for a pipe, a file or their turn.
 pub(crate) fn size(bytes: usize) -> usize {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    (cores.min(8) + 1).min(MEMORY / bytes).max(1)
+    (processors() + 2).min(MEMORY / bytes).max(1)
 }
 
 /// What the threads share in turn.

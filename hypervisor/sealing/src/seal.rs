@@ -126,7 +126,7 @@ fn write(
         ended: false,
     });
     let threads = crew::size(Packer::memory(options.chunk_bytes));
-    let processors = threads.saturating_sub(1).max(1) as u32;
+    let processors = crew::processors() as u32;
     let end = Turns::new(header.len as u64).run(threads, |turns| {
         let mut packer = Packer::new(options.chunk_bytes);
         let mut effort = Effort::Normal;

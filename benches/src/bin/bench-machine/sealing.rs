@@ -12,6 +12,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use medley_benches::guest_memory::Contents;
 use medley_benches::rows::{Goal, Row};
 use medley_sealing::{Cancel, Options, SealedFile, WrappingKey, seal};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
@@ -128,6 +129,7 @@ fn ours_there(stream: &[u8], path: &Path, chunk: Option<usize>) -> Result<()> {
 
 fn through_a_pipe(stream: &[u8], path: &Path) -> Result<()> {
     let (from, mut to) = std::io::pipe()?;
+    fcntl(&to, FcntlArg::F_SETPIPE_SZ(1 << 20))?;
     std::thread::scope(|scope| {
         let writer = scope.spawn(move || to.write_all(stream));
         seal(from, path, &key(), b"bench", &Options::default())?.publish()?;
