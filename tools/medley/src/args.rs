@@ -325,6 +325,11 @@ pub struct SessionArgs {
 }
 
 impl SessionArgs {
+    /// Most that may be written.
+    pub fn quota(&self) -> Option<u64> {
+        self.quota
+    }
+
     /// Revertible, unless an overlay is named.
     pub fn mode(&self) -> Mode {
         match &self.overlay {

@@ -15,7 +15,7 @@ use crate::exit::{Failure, Result};
 use crate::outlet::{Outlet, To};
 use crate::output::Ui;
 use crate::script::{Next, Player};
-use crate::signals;
+use crate::signals::{self, Asked};
 
 /// The key that ends the machine: Ctrl-].
 const END_KEY: u8 = 0x1d;
@@ -85,7 +85,7 @@ struct Ending {
 
 /// A machine and those who watch it.
 pub struct Console<'a> {
-    /// The machine, created but not started.
+    /// The machine, created but not started, or paused.
     pub machine: &'a dyn Machine,
     /// Its events from the beginning.
     pub events: Events,
@@ -93,8 +93,8 @@ pub struct Console<'a> {
     pub serial: UnixStream,
     /// Where its words go.
     pub sink: Sink,
-    /// What it is told.
-    pub source: Source,
+    /// What it is told; goes on where another console left it.
+    pub source: &'a mut Source,
     /// Signals.
     pub watch: &'a signals::Watch,
     /// How long a guest may take to shut down when asked.
@@ -103,14 +103,35 @@ pub struct Console<'a> {
     pub timeout: Option<Duration>,
     /// What the guest says when it is ready.
     pub marker: Option<String>,
+    /// What the machine's session can do beside; none for a machine that is gone at the end.
+    pub session: Option<&'a dyn Sleeper>,
     /// For notes.
     pub ui: Ui,
 }
 
+/// A session that sleeps instead of ending, and starts again what died.
+pub trait Sleeper {
+    /// Whether the guest has been silent for too long.
+    fn is_silent(&self) -> bool;
+
+    /// The guest is ready, for the first time.
+    fn ready(&self) -> Result<()>;
+}
+
+/// How a console ended.
+pub enum End {
+    /// The machine ended as somebody wanted.
+    Exit(Exit),
+    /// The machine ended as nobody wanted, and has a session that may start it again.
+    Unwanted(Exit),
+    /// The machine runs, and is to fall asleep.
+    Sleep,
+}
+
 /// How it went.
 pub struct Outcome {
-    /// How the machine ended.
-    pub exit: Exit,
+    /// Why it is over.
+    pub end: End,
     /// From its start until the marker came.
     pub ready: Option<Duration>,
     /// From its start to its end.
@@ -118,17 +139,24 @@ pub struct Outcome {
 }
 
 impl Console<'_> {
-    /// Starts the machine and stays with it to its end. An end that nobody wanted is an error.
+    /// Starts the machine and stays with it to its end, or until it is to sleep. An end that nobody wanted
+    /// is an error, unless there is a session.
     pub fn run(self) -> Result<Outcome> {
         self.serial
             .set_nonblocking(true)
             .map_err(Failure::io("the guest's console"))?;
         let outlet = self.sink.outlet()?;
-        self.machine.start()?;
+        match self.machine.state() {
+            State::Created => self.machine.start()?,
+            State::Paused => self.machine.resume()?,
+            _ => {}
+        }
         let began = Instant::now();
         let marker = self.marker.as_ref().map(|text| Marker::new(text));
         let mut run = Run {
             began,
+            announce: false,
+            asleep: false,
             open: true,
             typed: Vec::new(),
             ending: None,
@@ -141,30 +169,43 @@ impl Console<'_> {
             cut: None,
             console: self,
         };
-        let exit = run.until_end();
+        let end = run.until_end();
         let total = began.elapsed();
         run.end_line();
         let cut = run.drain();
-        let exit = exit?;
+        let end = end?;
         let Run {
             ending,
             ready,
             console,
             ..
         } = run;
-        match (ending, exit.reason) {
-            (
-                Some(Ending {
-                    reason: Reason::Failure(failure),
-                    ..
-                }),
-                _,
-            ) => return Err(failure),
-            (Some(_), StopReason::Asked | StopReason::Killed) => {}
-            (_, StopReason::GuestShutdown) => {}
-            _ => return Err(Failure::failed(format!("the machine ended: {exit}"))),
+        if let Some(Ending {
+            reason: Reason::Failure(failure),
+            ..
+        }) = ending
+        {
+            return Err(failure);
         }
-        if let Source::Script(player) = &console.source
+        let Some(exit) = end else {
+            return Ok(Outcome {
+                end: End::Sleep,
+                ready,
+                total,
+            });
+        };
+        let wanted = match exit.reason {
+            StopReason::GuestShutdown => true,
+            StopReason::Asked | StopReason::Killed => ending.is_some(),
+            _ => false,
+        };
+        let end = match (wanted, &console.session) {
+            (true, _) => End::Exit(exit),
+            (false, Some(_)) => End::Unwanted(exit),
+            (false, None) => return Err(Failure::failed(format!("the machine ended: {exit}"))),
+        };
+        if wanted
+            && let Source::Script(player) = &*console.source
             && let Some(missed) = player.missed()
         {
             return Err(missed);
@@ -172,7 +213,7 @@ impl Console<'_> {
         if let Some(cut) = cut {
             return Err(cut);
         }
-        Ok(Outcome { exit, ready, total })
+        Ok(Outcome { end, ready, total })
     }
 }
 
@@ -206,6 +247,10 @@ impl Marker {
 struct Run<'a> {
     console: Console<'a>,
     began: Instant,
+    /// Whether the session has still to be told that the guest is ready.
+    announce: bool,
+    /// Whether the machine is to fall asleep.
+    asleep: bool,
     /// Whether the serial port is still connected.
     open: bool,
     /// Whether there may be more input.
@@ -226,7 +271,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn until_end(&mut self) -> Result<Exit> {
+    /// How the machine ended; `None` when it is to sleep.
+    fn until_end(&mut self) -> Result<Option<Exit>> {
         let mut ended: Option<(Exit, Instant)> = None;
         loop {
             self.wait()?;
@@ -237,17 +283,28 @@ impl Run<'_> {
                     false => since.elapsed() > LAST_WORDS,
                 };
                 if !self.open || late {
-                    return Ok(exit.clone());
+                    return Ok(Some(exit.clone()));
                 }
                 continue;
             }
             self.type_ahead();
             self.events();
-            if self.console.watch.take() {
-                self.end(Reason::Failure(stopped_by_signal()))?;
+            match self.console.watch.take() {
+                Some(Asked::End) => self.end(Reason::Failure(stopped_by_signal()))?,
+                Some(Asked::Sleep) => self.sleep(),
+                None => {}
+            }
+            if std::mem::take(&mut self.announce)
+                && let Some(session) = self.console.session
+            {
+                session.ready()?;
             }
             self.play()?;
             self.deadlines()?;
+            self.listen_for_life()?;
+            if self.asleep && self.ending.is_none() {
+                return Ok(None);
+            }
             ended = self
                 .console
                 .machine
@@ -315,8 +372,9 @@ impl Run<'_> {
                     .is_some_and(|marker| marker.seen(bytes))
             {
                 self.ready = Some(self.began.elapsed());
+                self.announce = true;
             }
-            if let Source::Script(player) = &mut self.console.source {
+            if let Source::Script(player) = &mut *self.console.source {
                 player.heard(bytes);
             }
             if bytes.len() < buffer.len() {
@@ -394,11 +452,15 @@ impl Run<'_> {
     /// Goes on with the script.
     fn play(&mut self) -> Result<()> {
         while self.ending.is_none()
-            && let Source::Script(player) = &mut self.console.source
+            && let Source::Script(player) = &mut *self.console.source
         {
             match player.next(Instant::now()) {
                 Ok(Next::Wait) => break,
                 Ok(Next::Send(bytes)) => self.typed.extend(bytes),
+                Ok(Next::Sleep) => {
+                    self.sleep();
+                    break;
+                }
                 Ok(Next::PowerOff | Next::Done) => self.end(Reason::Asked)?,
                 Ok(Next::Stop) => {
                     self.end(Reason::Asked)?;
@@ -431,6 +493,25 @@ impl Run<'_> {
                 self.end(Reason::Failure(Failure::failed(what)))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Ends a machine whose guest is dead inside; its session starts it again.
+    fn listen_for_life(&mut self) -> Result<()> {
+        if self.ending.is_none() && self.console.session.is_some_and(Sleeper::is_silent) {
+            self.note("medley: the guest is silent; ending the machine");
+            self.console.machine.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Lets the console end with the machine running, for the session to put it to sleep.
+    fn sleep(&mut self) {
+        match self.console.session {
+            Some(_) => self.asleep = true,
+            None => {
+                self.note("medley: this machine cannot sleep: it was started without --session")
+            }
         }
     }
 
@@ -487,7 +568,7 @@ impl Run<'_> {
     /// Whether nobody takes the words of a machine that has ended, and something asks to go on.
     fn gives_up(&mut self) -> bool {
         let late = |timeout| self.began.elapsed() > timeout;
-        if self.console.watch.take() {
+        if self.console.watch.take() == Some(Asked::End) {
             self.cut = Some(stopped_by_signal());
         } else if self.cut.is_none() && self.console.timeout.is_some_and(late) {
             self.cut = Some(Failure::failed(

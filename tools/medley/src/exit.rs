@@ -275,6 +275,18 @@ impl From<medley_hypervisor::Error> for Failure {
     }
 }
 
+impl From<medley_session::Error> for Failure {
+    fn from(error: medley_session::Error) -> Self {
+        use medley_session::ErrorKind as K;
+        let kind = match error.kind() {
+            K::Busy => Kind::Busy,
+            K::Request => Kind::Usage,
+            _ => Kind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 impl From<medley_memory::Error> for Failure {
     fn from(error: medley_memory::Error) -> Self {
         use medley_memory::ErrorKind as K;

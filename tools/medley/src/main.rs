@@ -75,6 +75,9 @@ enum Command {
     /// Say how a machine would be on this host
     #[command(subcommand)]
     Machine(Box<cmd::machine::Machine>),
+    /// Serve a session's disk, as the session says.
+    #[command(name = cmd::boot::DISK_SERVER, hide = true)]
+    SessionDisk,
     /// Print completions for a shell
     Completions(Completions),
     /// Print what the exit codes mean
@@ -184,6 +187,7 @@ fn run(command: Command, ui: Ui, detached: bool) -> Result<()> {
         Command::Disk(disk) => run_disk(*disk, ui, detached),
         Command::Boot(args) => cmd::boot::run(*args, ui),
         Command::Machine(verb) => cmd::machine::run(*verb, ui),
+        Command::SessionDisk => cmd::boot::serve_disk(),
         Command::Completions(args) => {
             ui.show(&Completion::of(args.shell))?;
             Ok(())

@@ -20,9 +20,10 @@ pub struct Script {
 enum Step {
     Wait(String),
     Send(Vec<u8>),
-    Sleep(Duration),
+    Pause(Duration),
     Timeout(Duration),
     PowerOff,
+    Suspend,
     Stop,
 }
 
@@ -57,12 +58,13 @@ fn step(line: &str) -> Result<Step, String> {
         ("send", _) => Ok(Step::Send([unescape(rest)?, vec![b'\r']].concat())),
         ("type", false) => Ok(Step::Send(unescape(rest)?)),
         ("type", true) => Err("`type` wants a text".into()),
-        ("sleep", _) => seconds().map(Step::Sleep),
+        ("sleep", _) => seconds().map(Step::Pause),
         ("timeout", _) => seconds().map(Step::Timeout),
         ("poweroff", true) => Ok(Step::PowerOff),
+        ("suspend", true) => Ok(Step::Suspend),
         ("stop", true) => Ok(Step::Stop),
         _ => Err(format!(
-            "`{line}` is none of wait, send, type, sleep, timeout, poweroff, stop"
+            "`{line}` is none of wait, send, type, sleep, timeout, suspend, poweroff, stop"
         )),
     }
 }
@@ -104,6 +106,8 @@ pub enum Next {
     Wait,
     /// Send these bytes to the guest.
     Send(Vec<u8>),
+    /// Put the machine to sleep.
+    Sleep,
     /// Press the power button: the script waits for the guest to end.
     PowerOff,
     /// End the machine.
@@ -165,13 +169,14 @@ impl Player {
                     }
                     None
                 }
-                Step::Sleep(time) if waited < time => return Ok(Next::Wait),
-                Step::Sleep(_) => None,
+                Step::Pause(time) if waited < time => return Ok(Next::Wait),
+                Step::Pause(_) => None,
                 Step::Timeout(time) => {
                     self.timeout = time;
                     None
                 }
                 Step::Send(bytes) => Some(Next::Send(bytes)),
+                Step::Suspend => Some(Next::Sleep),
                 Step::PowerOff => Some(Next::PowerOff),
                 Step::Stop => Some(Next::Stop),
             };

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 
 use nix::sys::socket::MsgFlags;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::exit::{Failure, Kind, Result};
@@ -18,13 +18,27 @@ use crate::terminal;
 /// How often whoever watches is asked before the process ends without them.
 const REQUESTS: u32 = 2;
 
+/// What goes through the bell.
+const END: u8 = 0;
+/// See [`END`].
+const SLEEP: u8 = 1;
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To end in good order.
+    End,
+    /// To fall asleep (SIGUSR1).
+    Sleep,
+}
+
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
 static AT_ONCE: AtomicBool = AtomicBool::new(false);
 static BELL: Mutex<Option<UnixStream>> = Mutex::new(None);
 
 /// Starts to listen; once, early in `main`.
 pub fn listen() -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
     // `nohup` lets programs outlive their terminal by ignoring this one for them.
     if !is_ignored(SIGHUP) {
         signals.add_signal(SIGHUP)?;
@@ -35,12 +49,19 @@ pub fn listen() -> io::Result<()> {
             let mut asked = 0;
             for signal in signals.forever() {
                 let bell = BELL.lock().unwrap_or_else(PoisonError::into_inner);
+                if signal == SIGUSR1 {
+                    // Whoever has no machine that could sleep does not listen.
+                    if let Some(mut stream) = bell.as_ref() {
+                        let _ = stream.write_all(&[SLEEP]);
+                    }
+                    continue;
+                }
                 let _ = RECEIVED.compare_exchange(0, signal, SeqCst, SeqCst);
                 asked += 1;
                 match (&*bell, asked <= REQUESTS && !AT_ONCE.load(SeqCst)) {
                     (Some(stream), true) => {
                         let mut stream: &UnixStream = stream;
-                        let _ = stream.write_all(&[0]);
+                        let _ = stream.write_all(&[END]);
                     }
                     _ => {
                         terminal::restore();
@@ -98,17 +119,27 @@ impl Watch {
         Ok(Self { bell, ringer })
     }
 
-    /// Waits for a signal or for [`Watch::ringer`].
+    /// Waits for a signal that asks to end, or for [`Watch::ringer`].
     pub fn wait(&self) {
-        while let Err(error) = (&self.bell).read_exact(&mut [0])
-            && error.kind() == io::ErrorKind::Interrupted
-        {}
+        let mut byte = [END];
+        loop {
+            match (&self.bell).read_exact(&mut byte) {
+                Ok(()) if byte[0] == SLEEP => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => return,
+            }
+        }
     }
 
     /// Takes one request, if there is one.
-    pub fn take(&self) -> bool {
+    pub fn take(&self) -> Option<Asked> {
         let mut byte = [0];
-        nix::sys::socket::recv(self.bell.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT) == Ok(1)
+        let taken =
+            nix::sys::socket::recv(self.bell.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT);
+        (taken == Ok(1)).then_some(match byte[0] {
+            SLEEP => Asked::Sleep,
+            _ => Asked::End,
+        })
     }
 
     /// Something else to be woken by: one byte wakes [`Watch::wait`].

@@ -18,13 +18,17 @@ use vdisk::image::Mode;
 use vdisk_frontends::nbd::{NbdOptions, NbdServer};
 
 use crate::args::{DiskArgs, SessionArgs, mode_name, must_be_new};
-use crate::console::{Console, Outcome, Sink, Source};
+use crate::console::{Console, End, Outcome, Sink, Source};
 use crate::exit::{Failure, Result};
 use crate::output::{Fields, Report, Ui};
 use crate::run_dir::RunDir;
 use crate::script::{Player, Script};
 use crate::terminal::Kept;
 use crate::{progress, signals};
+
+mod session;
+
+pub use session::{DISK_SERVER, serve_disk};
 
 /// Options of `boot`.
 #[derive(Debug, Args)]
@@ -41,6 +45,7 @@ A script (--script) speaks to the console, one step on each line, # for remarks:
   type TEXT        types TEXT; \\r \\n \\t \\e \\\\ and \\xNN work in every TEXT
   timeout SECONDS  how long each wait may take from now on (60 at the beginning)
   sleep SECONDS    does nothing for a while
+  suspend          puts the machine to sleep (with --session)
   poweroff         presses the power button and waits for the end; so does the end of the script
   stop             ends the machine at once
 A guest echoes what it is sent: wait for something that only the answer contains.
@@ -52,6 +57,9 @@ EXAMPLES
     medley boot office.vhd --keep --network user
   Go on where the last session ended, but leave the disk as it is:
     medley boot office.vhd --overlay office.overlay
+  Like a laptop: suspended by `medley machine suspend office.session` in another terminal, it goes
+  on where it was the next time:
+    medley boot office.vhd --session office.session
   From a script, with a report:
     medley boot office.vhd --script steps.txt --ready-marker 'login:' --timeout 600 --json")]
 pub struct Boot {
@@ -65,6 +73,8 @@ pub struct Boot {
     keep: bool,
     #[command(flatten)]
     session: SessionArgs,
+    #[command(flatten)]
+    sleep: session::SleepArgs,
     /// The guest's RAM, or `auto` for what suits this host
     #[arg(long, value_name = "MIB|auto", default_value = "auto", value_parser = memory)]
     memory: Memory,
@@ -77,6 +87,15 @@ pub struct Boot {
     /// The guest's network: none, or behind address translation
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Net::None)]
     network: Net,
+    /// Boot this kernel instead of what the disk's boot loader finds
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// The kernel's initial RAM file system
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    initrd: Option<PathBuf>,
+    /// The kernel's command line
+    #[arg(long, value_name = "TEXT", requires = "kernel", default_value = "")]
+    append: String,
     /// Where the serial console goes: this terminal, or a new file, a device or a pipe that only takes
     /// what the guest says
     #[arg(long, value_name = "stdio|PATH", default_value = "stdio")]
@@ -93,6 +112,21 @@ pub struct Boot {
     /// Let a script speak to the console
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
+}
+
+impl Boot {
+    /// How the guest begins.
+    fn boot(&self) -> medley_hypervisor::Boot {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        match &self.kernel {
+            None => medley_hypervisor::Boot::Disk,
+            Some(kernel) => medley_hypervisor::Boot::Kernel {
+                kernel: absolute(kernel),
+                initrd: self.initrd.as_ref().map(absolute),
+                cmdline: self.append.clone(),
+            },
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -160,6 +194,8 @@ struct Booted {
     written_bytes: u64,
     /// How the machine ended.
     exit: serde_json::Value,
+    /// Of a machine that can sleep.
+    session: Option<session::Told>,
 }
 
 impl Report for Booted {
@@ -169,6 +205,10 @@ impl Report for Booted {
             .seconds_to_ready
             .map_or(String::new(), |s| format!(", ready after {s:.1} s"));
         fields.row("ended", format!("after {:.1} s{ready}", self.seconds_total));
+        if let Some(told) = &self.session {
+            told.rows(&mut fields);
+            return fields.to_string();
+        }
         let fate = match self.mode {
             "revertible" => "forgotten",
             _ => "kept",
@@ -199,6 +239,21 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     };
     let acceleration = progress::busy(ui, "measuring accelerators", || qemu.acceleration(choice))?;
     signals::check()?;
+    if args.sleep.is_asked() {
+        return session::run(
+            args,
+            ui,
+            session::Ready {
+                qemu,
+                acceleration,
+                choice,
+                memory,
+                script,
+                keys,
+                watch,
+            },
+        );
+    }
     let mode = match args.keep {
         true => Mode::Keep,
         false => args.session.mode(),
@@ -219,10 +274,7 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
         NbdOptions::default(),
     )?;
     let serial = run_dir.path().join("console.sock");
-    let cpus = args.cpus.unwrap_or_else(|| {
-        std::thread::available_parallelism()
-            .map_or(1, |n| u8::try_from(n.get()).unwrap_or(4).min(4))
-    });
+    let cpus = cpus(&args);
     let mut spec = MachineSpec::new(
         machine_name(&args.disk.disk),
         DiskEndpoint::nbd_unix(server.path(), ""),
@@ -232,6 +284,7 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     spec.cpus = cpus;
     spec.accelerator = choice;
     spec.serial = Serial::socket(&serial);
+    spec.boot = args.boot();
     spec.network = match args.network {
         Net::None => Network::None,
         Net::User => Network::User,
@@ -241,22 +294,18 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     let machine = qemu.create(&spec)?;
     let interactive = script.is_none() && matches!(sink, Sink::Stdout | Sink::Stderr);
     let kept = if interactive { Kept::raw() } else { None };
+    let mut source = source(script, &sink, kept.is_some());
     let console = Console {
         machine: &*machine,
         events: machine.events(),
         serial: UnixStream::connect(&serial).map_err(Failure::io("the guest's console"))?,
         sink,
-        source: match script {
-            Some(script) => Source::Script(Box::new(Player::new(script))),
-            None if interactive => Source::Keyboard {
-                raw: kept.is_some(),
-            },
-            None => Source::Nothing,
-        },
+        source: &mut source,
         watch: &watch,
         grace: args.grace,
         timeout: args.timeout,
         marker: args.ready_marker.clone(),
+        session: None,
         ui,
     };
     let outcome = console.run();
@@ -264,7 +313,7 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     drop(machine);
     let requests = server.stats();
     let flushed = server.shutdown();
-    let Outcome { exit, ready, total } = match (outcome, flushed.map_err(Failure::from)) {
+    let Outcome { end, ready, total } = match (outcome, flushed.map_err(Failure::from)) {
         (Ok(outcome), flushed) => flushed.map(|()| outcome)?,
         (Err(failure), Ok(())) => return Err(failure),
         // What may be lost comes first.
@@ -285,9 +334,36 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
         seconds_total: total.as_secs_f64(),
         read_bytes: requests.read.bytes,
         written_bytes: requests.write.bytes,
-        exit: serde_json::to_value(exit.reason).unwrap_or_default(),
+        exit: how(&end),
+        session: None,
     })?;
     Ok(())
+}
+
+/// How the machine ended, for the report.
+fn how(end: &End) -> serde_json::Value {
+    match end {
+        End::Exit(exit) | End::Unwanted(exit) => {
+            serde_json::to_value(exit.reason).unwrap_or_default()
+        }
+        End::Sleep => "suspended".into(),
+    }
+}
+
+/// Processors, where nobody said how many.
+fn cpus(args: &Boot) -> u8 {
+    args.cpus.unwrap_or_else(|| {
+        std::thread::available_parallelism()
+            .map_or(1, |n| u8::try_from(n.get()).unwrap_or(4).min(4))
+    })
+}
+
+fn source(script: Option<Script>, sink: &Sink, raw: bool) -> Source {
+    match (script, sink) {
+        (Some(script), _) => Source::Script(Box::new(Player::new(script))),
+        (None, Sink::Stdout | Sink::Stderr) => Source::Keyboard { raw },
+        (None, Sink::File(_)) => Source::Nothing,
+    }
 }
 
 fn introduce(

@@ -1,0 +1,201 @@
+//! Falling asleep and waking up: a machine's memory through the sealing stage, and the word that ties it
+//! to what its disk holds.
+
+use crate::{Error, ErrorKind, Result};
+use medley_hypervisor::{Accelerator, Boot, Hypervisor, Machine, MachineSpec};
+use medley_sealing::{Cancel, Options, SealedFile, Summary, WrappingKey, seal};
+use serde::{Deserialize, Serialize};
+use std::io::pipe;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a machine must be like to go on with a state; travels sealed in the state's file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Likeness {
+    /// Of the guest's RAM.
+    pub memory_mib: u32,
+    /// Of processors.
+    pub cpus: u8,
+    /// The translator's processor is not the host's.
+    pub accelerator: Accelerator,
+    /// Names of channels, in order.
+    pub channels: Vec<String>,
+    /// Whether the machine has a serial port.
+    pub serial: bool,
+    /// Whether it was booted from a kernel of the host's.
+    pub kernel: bool,
+    /// Whether it has a network card.
+    pub network: bool,
+    /// Of shared memory.
+    pub shared_mib: u32,
+    /// Tags of folders, in order.
+    pub folders: Vec<String>,
+    /// How the disk is attached.
+    pub disk: String,
+}
+
+impl Likeness {
+    /// Of a machine of this specification.
+    pub fn of(spec: &MachineSpec, accelerator: Accelerator) -> Self {
+        Self {
+            memory_mib: spec.memory_mib,
+            cpus: spec.cpus,
+            accelerator,
+            channels: spec.channels.iter().map(|c| c.name.clone()).collect(),
+            serial: spec.serial.socket.is_some() || spec.serial.log.is_some(),
+            kernel: matches!(spec.boot, Boot::Kernel { .. }),
+            network: spec.network != medley_hypervisor::Network::None,
+            shared_mib: spec.shared_memory.as_ref().map_or(0, |shared| shared.mib),
+            folders: spec.folders.iter().map(|f| f.tag.clone()).collect(),
+            disk: match spec.disk {
+                medley_hypervisor::DiskEndpoint::NbdUnix { .. } => "nbd".into(),
+                medley_hypervisor::DiskEndpoint::VhostUserBlk { queues, .. } => {
+                    format!("vhost-user-blk {queues}")
+                }
+                _ => "other".into(),
+            },
+        }
+    }
+
+    /// What is not as it was, if anything.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let as_words = |likeness: &Self| serde_json::to_value(likeness).unwrap_or_default();
+        let (ours, theirs) = (as_words(self), as_words(other));
+        let fields = ours.as_object()?;
+        let mut differing = fields
+            .iter()
+            .filter(|(name, value)| theirs[*name] != **value);
+        differing
+            .next()
+            .map(|(name, value)| format!("{name} was {value}, and is {}", theirs[name]))
+    }
+}
+
+/// What came of a sleep.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Slept {
+    /// Bytes of the machine's state.
+    pub state_bytes: u64,
+    /// Bytes of its file.
+    pub file_bytes: u64,
+    /// Time that the machine stood still.
+    pub took: Duration,
+}
+
+/// Seals the machine's state under this path. The machine stands still then.
+pub fn save(
+    machine: &dyn Machine,
+    path: &Path,
+    key: &WrappingKey,
+    likeness: &Likeness,
+) -> Result<Summary> {
+    let failed = |what: &str| Error::new(ErrorKind::State, what.to_owned());
+    let (reader, writer) = pipe().map_err(|e| failed("no pipe for the state").because(e))?;
+    let binding = serde_json::to_vec(likeness)
+        .map_err(|e| failed("cannot describe the machine").because(e))?;
+    // Refused before the guest stands still, where the disk is plainly too full: what does not compress
+    // is as long as the guest's memory in use, of which nobody knows more than that it is not all.
+    let options = Options::default();
+    let (sealed, saved) = thread::scope(|scope| {
+        let sealing = scope.spawn(|| seal(reader, path, key, &binding, &options));
+        let saved = machine.save(writer);
+        (sealing.join(), saved)
+    });
+    let sealed = sealed.map_err(|_| failed("the sealing broke down"))?;
+    match (sealed, saved) {
+        (Ok(sealed), Ok(())) => sealed
+            .publish()
+            .map_err(|e| failed("cannot keep the saved state").because(e)),
+        // The hypervisor only knows that nobody reads any more; the reader knows why.
+        (Err(error), _) => Err(failed("cannot seal the machine's state").because(error)),
+        (Ok(_), Err(error)) => Err(failed("cannot save the machine").because(error)),
+    }
+}
+
+/// Why a state does not wake.
+#[derive(Debug)]
+pub enum Unwoken {
+    /// It never will: damaged, forged, or of another key.
+    Bad(Error),
+    /// It would, on another host or at another time.
+    NotNow(Error),
+}
+
+/// Opens a saved state for a machine like this.
+pub fn open(path: &Path, key: &WrappingKey, likeness: &Likeness) -> Result<SealedFile, Unwoken> {
+    let file = SealedFile::open(path, key).map_err(|error| {
+        let unwoken = if is_bad(&error) {
+            Unwoken::Bad
+        } else {
+            Unwoken::NotNow
+        };
+        unwoken(Error::new(ErrorKind::State, "the saved state").because(error))
+    })?;
+    let other: Likeness = serde_json::from_slice(file.binding())
+        .map_err(|e| Unwoken::Bad(Error::new(ErrorKind::State, "the saved state").because(e)))?;
+    match other.difference(likeness) {
+        None => Ok(file),
+        Some(why) => Err(Unwoken::NotNow(
+            Error::new(
+                ErrorKind::State,
+                format!("the saved machine is another: its {why}"),
+            )
+            .remedy("start it as it was, or drop the saved state"),
+        )),
+    }
+}
+
+/// The machine a state was saved of, as far as the state knows.
+pub fn likeness(path: &Path, key: &WrappingKey) -> Option<Likeness> {
+    let file = SealedFile::open(path, key).ok()?;
+    serde_json::from_slice(file.binding()).ok()
+}
+
+/// A machine that stands where the state was saved.
+pub fn wake(
+    hypervisor: &dyn Hypervisor,
+    spec: &MachineSpec,
+    file: &SealedFile,
+) -> Result<Box<dyn Machine>, Unwoken> {
+    let began = Instant::now();
+    let pipe = pipe().map_err(|e| Error::new(ErrorKind::State, "no pipe for the state").because(e));
+    let (reader, writer) = pipe.map_err(Unwoken::NotNow)?;
+    let cancel = Cancel::default();
+    let (unsealed, restored) = thread::scope(|scope| {
+        let unsealing = scope.spawn(|| file.unseal(writer, &cancel));
+        let restored = hypervisor.restore(spec, reader);
+        if restored.is_err() {
+            cancel.cancel();
+        }
+        (unsealing.join(), restored)
+    });
+    let broken = |_| Unwoken::NotNow(Error::new(ErrorKind::State, "the unsealing broke down"));
+    match (unsealed.map_err(broken)?, restored) {
+        (Ok(_), Ok(machine)) => {
+            tracing::info!(took = ?began.elapsed(), "machine restored");
+            Ok(machine)
+        }
+        // A machine that got all but the end has not run, and is gone with this.
+        (Err(error), restored) if is_bad(&error) => {
+            drop(restored);
+            let what = "the saved state";
+            Err(Unwoken::Bad(
+                Error::new(ErrorKind::State, what).because(error),
+            ))
+        }
+        (_, Err(error)) => Err(Unwoken::NotNow(error.into())),
+        (Err(error), Ok(_)) => Err(Unwoken::NotNow(
+            Error::new(ErrorKind::State, "read the saved state").because(error),
+        )),
+    }
+}
+
+/// Whether the file itself is to blame.
+fn is_bad(error: &medley_sealing::Error) -> bool {
+    use medley_sealing::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::Foreign | Kind::Key | Kind::Corrupt | Kind::Truncated | Kind::Stale
+    )
+}

@@ -1,0 +1,354 @@
+//! `medley boot --session`: a machine that sleeps and wakes, and whose parts are started again when they die.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use medley_hypervisor::qemu::Qemu;
+use medley_hypervisor::{
+    Acceleration, AcceleratorChoice, Channel, DiskEndpoint, MachineSpec, Network, Serial,
+};
+use medley_memory::{Controller, HostSource, MemoryPolicy};
+use medley_session::{
+    Began, Fate, Folder, Frontend, Heartbeat, Notice, Program, Session, Setup, Slept,
+};
+use serde::Serialize;
+use std::os::unix::net::UnixStream;
+
+use super::{Boot, Booted, Net, Planned, cpus, how, machine_name, sink, source};
+use crate::args::Keys;
+use crate::console::{Console, End, Sink, Sleeper};
+use crate::exit::{Failure, Result};
+use crate::output::{Fields, Ui};
+use crate::run_dir::RunDir;
+use crate::script::Script;
+use crate::size;
+use crate::terminal::Kept;
+use crate::{progress, signals};
+
+/// The hidden command that serves a session's disk.
+pub const DISK_SERVER: &str = "session-disk";
+/// The guest's agent writes something into this channel at least once in a while.
+const HEARTBEAT: &str = "org.medley.heartbeat";
+
+/// Options of machines that sleep.
+#[derive(Debug, Args)]
+pub struct SleepArgs {
+    /// Keep in this folder what the guest writes and, when it is suspended, its memory (encrypted): the next
+    /// start goes on from there
+    #[arg(long = "session", value_name = "DIR", conflicts_with_all = ["keep", "overlay", "overlay_dir"], help_heading = "Sleeping")]
+    folder: Option<PathBuf>,
+    /// Boot, though there is a saved state; it is dropped
+    #[arg(long, requires = "folder", help_heading = "Sleeping")]
+    boot_anew: bool,
+    /// When the marker of --ready-marker comes, keep memory and disk as they are: every later start of the
+    /// revertible session begins there instead of booting
+    #[arg(long, requires_all = ["folder", "revertible", "ready_marker"], help_heading = "Sleeping")]
+    keep_booted: bool,
+    /// How the machine reaches its disk
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Over::Nbd, requires = "folder", help_heading = "Sleeping")]
+    disk_over: Over,
+    /// Start the machine again when the guest's heartbeat (any byte on the channel org.medley.heartbeat)
+    /// stops for so long
+    #[arg(long, value_name = "S", default_value = "60", value_parser = super::seconds, help_heading = "Sleeping")]
+    heartbeat: Duration,
+}
+
+/// See [`Frontend`].
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Over {
+    /// Works everywhere
+    Nbd,
+    /// Fastest; without KVM it needs --kernel
+    VhostUser,
+}
+
+impl From<Over> for Frontend {
+    fn from(over: Over) -> Self {
+        match over {
+            Over::Nbd => Self::Nbd,
+            Over::VhostUser => Self::VhostUser,
+        }
+    }
+}
+
+impl SleepArgs {
+    /// Whether the machine has a session.
+    pub fn is_asked(&self) -> bool {
+        self.folder.is_some()
+    }
+}
+
+/// What was made ready before it was known how the machine is run.
+pub struct Ready {
+    pub qemu: Qemu,
+    pub acceleration: Acceleration,
+    pub choice: AcceleratorChoice,
+    pub memory: Planned,
+    pub script: Option<Script>,
+    pub keys: Keys,
+    pub watch: signals::Watch,
+}
+
+/// What the report tells of a session.
+#[derive(Serialize)]
+pub struct Told {
+    began: Began,
+    /// From here until the machine could run.
+    seconds_to_begin: f64,
+    slept: Option<Slept>,
+    restarts: u32,
+    notices: Vec<Notice>,
+}
+
+impl Told {
+    /// For people.
+    pub fn rows(&self, fields: &mut Fields) {
+        let began = match self.began {
+            Began::Boot => "booted",
+            Began::Resumed => "resumed",
+            Began::FromBooted => "from the kept boot",
+        };
+        fields.row("began", format!("{began}, {:.2} s", self.seconds_to_begin));
+        if let Some(slept) = &self.slept {
+            let [state, file] = [slept.state_bytes, slept.file_bytes].map(size::human);
+            let took = slept.took.as_secs_f64();
+            fields.row(
+                "suspended",
+                format!("{state} of memory in {file}, sealed, {took:.2} s"),
+            );
+        }
+    }
+}
+
+/// Serves a disk as the session on standard input says.
+pub fn serve_disk() -> Result<()> {
+    let stream = std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned();
+    let stream = stream.map_err(Failure::io("standard input"))?;
+    // Whoever started us ends us by hanging up, in good order; a signal is for whoever started us.
+    let _watch = signals::Watch::start()?;
+    Ok(medley_session::server::serve(UnixStream::from(stream))?)
+}
+
+/// Runs it.
+pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
+    let Some(folder) = &args.sleep.folder else {
+        return Err(Failure::usage("no --session"));
+    };
+    let folder = Folder::open(folder)?;
+    let run_dir = RunDir::new()?;
+    let (serial, beat) = (
+        run_dir.path().join("console.sock"),
+        run_dir.path().join("beat.sock"),
+    );
+    let mut spec = MachineSpec::new(
+        machine_name(&args.disk.disk),
+        // The session's own.
+        DiskEndpoint::nbd_unix(run_dir.path().join("disk.sock"), ""),
+        run_dir.path(),
+    );
+    spec.memory_mib = ready.memory.guest_mib;
+    spec.cpus = cpus(&args);
+    spec.accelerator = ready.choice;
+    spec.serial = Serial::socket(&serial);
+    spec.channels = vec![Channel {
+        name: HEARTBEAT.into(),
+        socket: beat.clone(),
+    }];
+    spec.boot = args.boot();
+    spec.network = match args.network {
+        Net::None => Network::None,
+        Net::User => Network::User,
+    };
+    let qemu = ready.qemu.with_acceleration(ready.acceleration.clone());
+    let program = std::env::current_exe().map_err(Failure::io("find this program"))?;
+    let revertible = args.revertible;
+    let setup = Setup {
+        disk: args.disk.disk.clone(),
+        format: args.disk.input_format.map(|format| format.name().into()),
+        key: ready.keys.own,
+        spec: spec.clone(),
+        frontend: args.sleep.disk_over.into(),
+        quota: args.session.quota(),
+        revertible,
+        boot_anew: args.sleep.boot_anew,
+        program: Program::new(move || {
+            let mut command = Command::new(&program);
+            command.arg(DISK_SERVER);
+            command
+        }),
+    };
+    let encrypted = setup.key.is_some();
+    let (notify, notices) = channel();
+    let notices = Notices {
+        ui,
+        heard: RefCell::default(),
+        from: notices,
+    };
+    let began_at = Instant::now();
+    let session = progress::busy(ui, "beginning the session", || {
+        Session::begin(folder, setup, &qemu, notify)
+    });
+    notices.tell();
+    let mut session = session?;
+    let seconds_to_begin = began_at.elapsed().as_secs_f64();
+
+    let kept = match (&ready.script, sink(&args.serial, ui)?) {
+        (None, Sink::Stdout | Sink::Stderr) => Kept::raw(),
+        _ => None,
+    };
+    let mut source = source(ready.script, &sink(&args.serial, ui)?, kept.is_some());
+    let memory_mib = session.memory_mib();
+    let started = Instant::now();
+    let mut told = Told {
+        began: session.began(),
+        seconds_to_begin,
+        slept: None,
+        restarts: 0,
+        notices: Vec::new(),
+    };
+    let mut first_ready = None;
+    follow(&mut session);
+    let (end, slept) = loop {
+        let sleeper = Watched {
+            session: &session,
+            notices: &notices,
+            heartbeat: RefCell::new(Heartbeat::listen(&beat, args.sleep.heartbeat).ok()),
+            keep_booted: Cell::new(args.sleep.keep_booted && session.began() == Began::Boot),
+        };
+        let outcome = Console {
+            machine: session.machine(),
+            events: session.machine().events(),
+            serial: UnixStream::connect(&serial).map_err(Failure::io("the guest's console"))?,
+            sink: sink(&args.serial, ui)?,
+            source: &mut source,
+            watch: &ready.watch,
+            grace: args.grace,
+            timeout: args.timeout,
+            marker: args.ready_marker.clone(),
+            session: Some(&sleeper),
+            ui,
+        }
+        .run();
+        notices.tell();
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(failure) => {
+                let ended = session.end(Fate::Revert);
+                return Err(match ended {
+                    Ok(_) => failure,
+                    Err(also) => failure.remedy(&also.to_string()),
+                });
+            }
+        };
+        first_ready = first_ready.or(outcome.ready);
+        match outcome.end {
+            End::Exit(exit) => {
+                session.end(Fate::Revert)?;
+                break (End::Exit(exit), None);
+            }
+            End::Unwanted(exit) => {
+                session.restart(&exit)?;
+                follow(&mut session);
+                told.restarts += 1;
+                notices.tell();
+            }
+            End::Sleep => match session.sleep() {
+                Ok(slept) => break (End::Sleep, Some(slept)),
+                Err(still) => {
+                    let (awake, error) = *still;
+                    ui.note(format_args!("medley: the machine does not sleep: {error}"));
+                    session = awake;
+                    if matches!(source, crate::console::Source::Script(_)) {
+                        session.end(Fate::Revert)?;
+                        return Err(error.into());
+                    }
+                }
+            },
+        }
+    };
+    drop(kept);
+    notices.tell();
+    told.slept = slept;
+    told.notices = notices.heard.into_inner();
+    ui.done(&Booted {
+        disk: args.disk.disk,
+        encrypted,
+        mode: if revertible { "revertible" } else { "durable" },
+        hypervisor: medley_hypervisor::Hypervisor::describe(&qemu),
+        accelerator: ready.acceleration.accelerator.to_string(),
+        reason: ready.acceleration.reason,
+        memory_mib,
+        memory_reasons: ready.memory.reasons,
+        cpus: spec.cpus,
+        seconds_to_ready: first_ready.map(|time| time.as_secs_f64()),
+        seconds_total: started.elapsed().as_secs_f64(),
+        read_bytes: 0,
+        written_bytes: 0,
+        exit: how(&end),
+        session: Some(told),
+    })?;
+    Ok(())
+}
+
+/// Lets the guest's memory follow the host's; a machine runs without it, too.
+fn follow(session: &mut Session<'_>) {
+    let full = session.memory_mib();
+    let mut controller = Controller::between((full / 4).max(128).min(full), full);
+    // One that woke may have given memory back before it slept.
+    if let Ok(memory) = session.machine().memory() {
+        controller.hold(memory.actual_mib);
+    }
+    let source = HostSource::new(&MemoryPolicy::default());
+    if let Err(error) = session.follow(controller, source) {
+        tracing::warn!(%error, "the guest's memory stays as it is");
+    }
+}
+
+/// What the session says, shown and kept.
+struct Notices {
+    ui: Ui,
+    heard: RefCell<Vec<Notice>>,
+    from: Receiver<Notice>,
+}
+
+impl Notices {
+    fn tell(&self) {
+        for notice in self.from.try_iter() {
+            self.ui.note(format_args!("medley: {notice}"));
+            self.heard.borrow_mut().push(notice);
+        }
+    }
+}
+
+/// A session as its console sees it.
+struct Watched<'a> {
+    session: &'a Session<'a>,
+    notices: &'a Notices,
+    heartbeat: RefCell<Option<Heartbeat>>,
+    keep_booted: Cell<bool>,
+}
+
+impl Sleeper for Watched<'_> {
+    fn is_silent(&self) -> bool {
+        self.notices.tell();
+        let mut heartbeat = self.heartbeat.borrow_mut();
+        heartbeat
+            .as_mut()
+            .is_some_and(|heartbeat| heartbeat.is_silent(Instant::now()))
+    }
+
+    fn ready(&self) -> Result<()> {
+        if self.keep_booted.take() {
+            let kept = self.session.keep_booted()?;
+            self.notices.ui.note(format_args!(
+                "medley: kept the machine as it is now, in {}",
+                size::human(kept.file_bytes)
+            ));
+        }
+        Ok(())
+    }
+}
