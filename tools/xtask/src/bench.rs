@@ -14,6 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench disk                              ciphers, growth, overlays, beside AWS-LC and others
   cargo xtask bench peers --only disk --json r.json   FUSE, NBD and vhost-user-blk beside QEMU and nbdkit
+  cargo xtask bench machine --json m.json             suspend, resume and boot, beside plain QEMU
   cargo xtask bench plots docs/plots                  throughput by request size, threads and overlays";
 
 /// Measures, beside peers, and says which goals hold.
@@ -37,6 +38,12 @@ enum What {
         /// Which part.
         #[arg(long, value_name = "PART", default_value = "disk")]
         only: String,
+        /// Also write the rows to this file.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Machines: how fast they fall asleep and wake, beside plain QEMU.
+    Machine {
         /// Also write the rows to this file.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -66,6 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
     let (program, json) = match &args.what {
         What::Disk { json } => ("bench-disk", json.as_ref()),
         What::Peers { json, .. } => ("bench-peers", json.as_ref()),
+        What::Machine { json } => ("bench-machine", json.as_ref()),
         What::Plots { .. } => ("bench-disk", None),
     };
     let mut command = run::command(&built.join(program).to_string_lossy(), [""; 0]);

@@ -23,7 +23,10 @@ use crate::{run, workspace};
 /// What the guest writes in its first session, and must not find in the second.
 const NOTE: &str = "/written-in-a-session.txt";
 
-/// Makes a guest, encrypts its disk, mounts it, boots it, lets it change itself, and reverts it.
+/// What a process of the guest remembers while its machine sleeps: in memory, and never on a disk.
+const SECRET: &str = "remembered-while-asleep";
+
+/// Makes a guest, encrypts its disk, mounts it, boots it, lets it change itself, reverts it, and puts it to sleep.
 #[derive(Parser)]
 pub struct Args {
     /// Which guest: the full Debian, or the tiny one, which takes seconds.
@@ -51,7 +54,19 @@ struct Report {
     base_sha256: String,
     base_unchanged: bool,
     plaintext: proof::Plaintext,
+    sleep: Sleep,
     total_seconds: f64,
+}
+
+/// How the machine slept.
+#[derive(Serialize)]
+struct Sleep {
+    memory_bytes: u64,
+    state_bytes: u64,
+    texts_looked_for: usize,
+    texts_found: usize,
+    suspend_seconds: f64,
+    resume_seconds: f64,
 }
 
 struct Demo {
@@ -180,7 +195,13 @@ impl Demo {
 
         self.title("Reverted");
         let look = format!("ls -la {NOTE} 2>&1; test -e {NOTE} && echo STILL THERE || echo GONE");
-        let second = self.boot(&base, &secret, "second", &[&look])?;
+        // Joined in the guest, so that nothing on the host holds it whole; a process keeps it, and waits.
+        let (head, tail) = SECRET.split_at(10);
+        let remember = format!(
+            "(s={head}; s=$s{tail}; echo $s >/dev/shm/secret; while :; do sleep 1; done) & \
+             echo $! >/dev/shm/worker; echo process $(cat /dev/shm/worker) waits"
+        );
+        let second = self.session(&base, &secret, "second", &[&look, &remember], "suspend")?;
         self.quote(&second.said);
         ensure!(
             second.said.contains("GONE"),
@@ -193,6 +214,8 @@ impl Demo {
             "the base changed: SHA-256 {before} before, {after} after"
         );
         self.say(format!("base unchanged, SHA-256 {}…", &after[..16]));
+
+        let sleep = self.wake(&base, &secret, &second)?;
 
         Ok(Report {
             guest: self.guest.name.clone(),
@@ -212,7 +235,67 @@ impl Demo {
             base_unchanged: before == after,
             base_sha256: after,
             plaintext,
+            sleep,
             total_seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Looks at a machine that sleeps, and wakes it.
+    fn wake(&mut self, base: &Path, secret: &Path, asleep: &Session) -> Result<Sleep> {
+        self.title("Asleep");
+        let number = |path: &str| asleep.report.pointer(path).and_then(Value::as_f64);
+        let slept = |name: &str| {
+            number(&format!("/session/slept/{name}"))
+                .with_context(|| format!("the machine did not sleep: {}", asleep.report))
+        };
+        let (memory, file) = (slept("state_bytes")? as u64, slept("file_bytes")? as u64);
+        let suspend_seconds = slept("took/secs")? + slept("took/nanos")? / 1e9;
+        let state = self.dir.join("session/state");
+        // All of them are in the guest's memory, and its own disk is full of the last one.
+        let texts: [&[u8]; 4] = [
+            SECRET.as_bytes(),
+            b"Linux version ",
+            b"MEDLEY-GUEST-READY",
+            b"GNU",
+        ];
+        let found = proof::texts_in(&state, &texts)?;
+        self.say(format!(
+            "{} of memory in {}, compressed and sealed, in {suspend_seconds:.2} s",
+            size(memory),
+            size(file)
+        ));
+        self.say(format!(
+            "{} texts of the guest's memory looked for at every byte of it: {found} found",
+            texts.len()
+        ));
+        ensure!(found == 0, "plaintext was found in {}", state.display());
+
+        self.title("Awake");
+        let look = "kill -0 $(cat /dev/shm/worker) && echo process $(cat /dev/shm/worker) still waits; \
+             cat /dev/shm/secret; cat /proc/uptime";
+        let awake = self.session(base, secret, "third", &[look], "poweroff")?;
+        self.quote(&awake.said);
+        ensure!(
+            awake.said.contains("still waits") && awake.said.contains(SECRET),
+            "the guest's process is gone:\n{}",
+            awake.said
+        );
+        ensure!(
+            awake.report["session"]["began"] == "resumed",
+            "the machine booted instead of going on: {}",
+            awake.report
+        );
+        let resume_seconds = awake.report["session"]["seconds_to_begin"]
+            .as_f64()
+            .unwrap_or(0.0);
+        self.say(format!("resumed in {resume_seconds:.2} s"));
+        Ok(Sleep {
+            memory_bytes: memory,
+            state_bytes: file,
+            texts_looked_for: texts.len(),
+            texts_found: found,
+            suspend_seconds,
+            resume_seconds,
         })
     }
 
@@ -263,7 +346,7 @@ impl Demo {
         Ok(names.len())
     }
 
-    /// One revertible session that runs commands in the guest.
+    /// One revertible session, forgotten with its machine, that runs commands in the guest.
     fn boot(
         &mut self,
         base: &Path,
@@ -271,20 +354,53 @@ impl Demo {
         name: &str,
         commands: &[&str],
     ) -> Result<Session> {
+        let steps = format!("wait {}\n", guest::READY_MARKER) + &typed(name, commands);
+        let dir = self.dir.clone();
+        self.run(
+            base,
+            secret,
+            name,
+            &(steps + "poweroff\n"),
+            &["--overlay-dir"],
+            &dir,
+        )
+    }
+
+    /// A revertible session that sleeps or ends.
+    fn session(
+        &mut self,
+        base: &Path,
+        secret: &Path,
+        name: &str,
+        commands: &[&str],
+        end: &str,
+    ) -> Result<Session> {
+        let folder = self.dir.join("session");
+        // A machine that wakes does not say again that it is ready.
+        let wait = match folder.join("state").exists() {
+            true => String::new(),
+            false => format!("wait {}\n", guest::READY_MARKER),
+        };
+        let steps = wait + &typed(name, commands) + end + "\n";
+        self.run(base, secret, name, &steps, &["--session"], &folder)
+    }
+
+    fn run(
+        &mut self,
+        base: &Path,
+        secret: &Path,
+        name: &str,
+        steps: &str,
+        option: &[&str],
+        folder: &Path,
+    ) -> Result<Session> {
         let script = self.dir.join(format!("{name}.script"));
-        let mut steps = format!("timeout 400\nwait {}\n", guest::READY_MARKER);
-        for (i, command) in commands.iter().enumerate() {
-            steps += &format!("send c{i} {command}\nwait MEDLEY-END c{i}\n");
-        }
-        std::fs::write(&script, steps + "poweroff\n")?;
+        std::fs::write(&script, format!("timeout 400\n{steps}"))?;
         let mut boot = self.medley(["boot", "--revertible", "--json"]);
-        boot.arg(base)
-            .arg("--passphrase-file")
-            .arg(secret)
-            .arg("--script")
-            .arg(&script);
+        boot.arg(base).arg("--passphrase-file").arg(secret);
+        boot.arg("--script").arg(&script);
         boot.args(["--ready-marker", guest::READY_MARKER, "--timeout", "900"]);
-        boot.arg("--overlay-dir").arg(&self.dir);
+        boot.args(option).arg(folder);
         self.shown(&boot);
         let (report, console) = run::both(&mut boot)?;
         std::fs::write(self.dir.join(format!("{name}.console")), &console)?;
@@ -350,6 +466,13 @@ impl Demo {
         self.say(format!(
             "session    wrote {}, forgotten",
             size(report.session_written_bytes)
+        ));
+        self.say(format!(
+            "sleep      {:.2} s to fall asleep, {:.2} s to wake ({} of memory in {})",
+            report.sleep.suspend_seconds,
+            report.sleep.resume_seconds,
+            size(report.sleep.memory_bytes),
+            size(report.sleep.state_bytes)
         ));
         self.say(format!("all        {:.0} s", report.total_seconds));
         let json = self.dir.join("report.json");
@@ -421,6 +544,15 @@ fn short(arg: &Path) -> String {
         (true, Some(name)) => name.to_string_lossy().into_owned(),
         _ => arg.to_string_lossy().into_owned(),
     }
+}
+
+/// Script steps that run commands in the guest, one after the other.
+fn typed(name: &str, commands: &[&str]) -> String {
+    let step = |(i, command): (usize, &&str)| {
+        // A machine that wakes must not be answered with what it said before it slept.
+        format!("send {name}{i} {command}\nwait MEDLEY-END {name}{i}\n")
+    };
+    commands.iter().enumerate().map(step).collect()
 }
 
 /// What the guest's commands printed, out of everything its console said.

@@ -50,6 +50,8 @@ enum Step {
     Quick,
     /// The tests that boot guests.
     Guests,
+    /// What every hypervisor must do, on QEMU and on libvirt, with a real guest.
+    Hypervisor,
     /// The examples in the documentation.
     Doc,
     /// A few seconds of bad input for every parser.
@@ -76,7 +78,7 @@ const NO_MATCH: Outcome = Outcome::Skipped("no test matches");
 pub fn run(args: &Args) -> Result<()> {
     let wanted = |step: &Step| {
         if args.only.is_empty() {
-            !args.quick || !matches!(step, Step::Guests | Step::Fuzz)
+            !args.quick || !matches!(step, Step::Guests | Step::Hypervisor | Step::Fuzz)
         } else {
             args.only.contains(step)
         }
@@ -124,7 +126,7 @@ impl Step {
 
     /// Whether it runs tests by nextest.
     fn tests(self) -> bool {
-        matches!(self, Self::Quick | Self::Guests)
+        matches!(self, Self::Quick | Self::Guests | Self::Hypervisor)
     }
 
     fn name(self) -> &'static str {
@@ -133,6 +135,7 @@ impl Step {
             Self::Clippy => "clippy",
             Self::Quick => "quick",
             Self::Guests => "guests",
+            Self::Hypervisor => "hypervisor",
             Self::Doc => "doc",
             Self::Fuzz => "fuzz",
             Self::Deny => "deny",
@@ -162,6 +165,7 @@ fn run_step(step: Step, filter: &[String]) -> Result<Outcome> {
             show_tests(tests.args(filter).env("MEDLEY_BIN", medley), filter)
         }
         Step::Guests => guests(filter),
+        Step::Hypervisor => hypervisor(filter),
         Step::Doc => show(&mut workspace::cargo(["test", "--workspace", "--doc"])?),
         Step::Fuzz => fuzz::briefly().map(|()| Outcome::Passed),
         Step::Deny if deny::installed()? => show(&mut deny::check()?),
@@ -188,6 +192,34 @@ fn guests(filter: &[String]) -> Result<Outcome> {
         tests.env("MEDLEY_GUEST_DEBIAN", debian.vhd);
     }
     show_tests(&mut tests, filter)
+}
+
+/// The conformance suite on QEMU and, in a build of its own, on libvirt.
+fn hypervisor(filter: &[String]) -> Result<Outcome> {
+    let tiny = guest::ensure(Kind::Tiny, None, false)?;
+    let mut outcomes = Vec::new();
+    for package in [
+        ["--package", "medley-conformance"].as_slice(),
+        &["--package", "medley-libvirt", "--features", "libvirt"],
+    ] {
+        let mut tests = workspace::cargo([
+            "nextest",
+            "run",
+            "--profile",
+            "hypervisor",
+            "--run-ignored",
+            "all",
+        ])?;
+        tests.args(package).args(filter);
+        let tests = tests.env("MEDLEY_GUEST_TINY", &tiny.vhd);
+        outcomes.push(show_tests(tests, filter)?);
+    }
+    let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
+    match outcomes.iter().position(failed) {
+        Some(at) => Ok(outcomes.swap_remove(at)),
+        None if outcomes.iter().all(|o| matches!(o, Outcome::Skipped(_))) => Ok(NO_MATCH),
+        None => Ok(Outcome::Passed),
+    }
 }
 
 /// Builds the command line; returns where it lies.

@@ -35,7 +35,7 @@ pub struct Plaintext {
 pub fn search(plain: &Path, encrypted: &Path) -> Result<Plaintext> {
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
     let mut sectors = HashSet::new();
-    let in_plain = scan(plain, |sector| {
+    let in_plain = scan(plain, &TEXTS, |sector| {
         // A sector of one repeated byte says nothing about its disk, and the VHD's own structures are
         // no part of it.
         let structure = sector.starts_with(b"cxsparse") || sector.starts_with(b"conectix");
@@ -49,7 +49,7 @@ pub fn search(plain: &Path, encrypted: &Path) -> Result<Plaintext> {
         plain.display()
     );
     let mut found = 0;
-    let in_encrypted = scan(encrypted, |sector| {
+    let in_encrypted = scan(encrypted, &TEXTS, |sector| {
         found += usize::from(sectors.contains(&hasher.hash_one(sector)))
     })?;
     Ok(Plaintext {
@@ -60,8 +60,13 @@ pub fn search(plain: &Path, encrypted: &Path) -> Result<Plaintext> {
     })
 }
 
-/// Calls `each` with every sector of a file; returns which of [`TEXTS`] are in it, at any byte.
-fn scan(path: &Path, mut each: impl FnMut(&[u8])) -> Result<HashSet<usize>> {
+/// How many of these texts, of at most 64 bytes, are in a file, at any byte.
+pub fn texts_in(path: &Path, texts: &[&[u8]]) -> Result<usize> {
+    scan(path, texts, |_| {}).map(|found| found.len())
+}
+
+/// Calls `each` with every sector of a file; returns which of the texts are in it, at any byte.
+fn scan(path: &Path, wanted: &[&[u8]], mut each: impl FnMut(&[u8])) -> Result<HashSet<usize>> {
     let mut file = open(path)?;
     // A window's end is kept before the next one, so that a text across the seam is found too.
     const WINDOW: usize = 1 << 20;
@@ -76,7 +81,7 @@ fn scan(path: &Path, mut each: impl FnMut(&[u8])) -> Result<HashSet<usize>> {
         for sector in window[KEPT..KEPT + n].chunks_exact(SECTOR) {
             each(sector);
         }
-        for (i, text) in TEXTS.iter().enumerate() {
+        for (i, text) in wanted.iter().enumerate() {
             if !texts.contains(&i) && memchr::memmem::find(&window[..KEPT + n], text).is_some() {
                 texts.insert(i);
             }
