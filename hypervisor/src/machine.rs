@@ -49,6 +49,10 @@ pub struct Capabilities {
     pub suspend: bool,
     /// [`crate::DiskEndpoint::VhostUserBlk`].
     pub vhost_user_disk: bool,
+    /// Requests wait for an NBD server that went away, as long as
+    /// [`crate::DiskEndpoint::NbdUnix`] says. Without it the machine halts at once, and goes on
+    /// by [`Machine::resume`].
+    pub disk_reconnect: bool,
     /// [`Machine::set_balloon`] and [`Machine::memory`].
     pub balloon: bool,
     /// The guest's kernel tells which pages it freed, and the host gets them back by itself.

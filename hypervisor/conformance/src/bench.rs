@@ -8,8 +8,9 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use medley_hypervisor::{
     Boot, DiskEndpoint, Event, Events, Exit, Hypervisor, Machine, MachineSpec, Serial,
 };
-use std::io::{Read, Write, pipe};
+use std::io::{BufRead, BufReader, Read, Write, pipe};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -153,32 +154,33 @@ impl<'a> Bench<'a> {
         let tail: String = tail.chars().rev().collect();
         anyhow::anyhow!("{error:#}\n--- the guest's last words ---\n{tail}")
     }
+}
 
-    fn maker(&self) -> Option<std::process::Command> {
-        let name = self.fixture.maker.as_ref()?;
-        let mut command = std::process::Command::new(std::env::current_exe().ok()?);
-        command
-            .args(["--ignored", "--exact", name, "--nocapture"])
-            .envs(self.fixture.maker_environment.iter().cloned())
+/// What a maker that was killed left behind.
+pub struct Orphan {
+    machine: Option<u32>,
+    /// The disk server's process.
+    server: Option<u32>,
+    folder: PathBuf,
+}
+
+impl Orphan {
+    /// Starts the fixture's maker, and kills it when its machine runs.
+    pub fn leave(fixture: &Fixture) -> Result<Orphan> {
+        let maker = fixture.maker.as_ref().context("no maker was named")?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["--ignored", "--exact", maker, "--nocapture"])
+            .envs(fixture.maker_environment.iter().cloned())
             .env(MAKER, "1")
-            .stdout(std::process::Stdio::piped());
-        Some(command)
-    }
-
-    /// Starts a process that makes a machine, and kills it when that runs.
-    pub fn orphan(&self) -> Result<Orphan> {
-        let mut command = self.maker().context("no maker was named")?;
-        let mut child = command.spawn()?;
-        let told = child.stdout.take().map(|stdout| {
-            use std::io::BufRead;
-            let mut lines = std::io::BufReader::new(stdout)
-                .lines()
-                .map_while(|line| line.ok());
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let told = child.stdout.take().and_then(|stdout| {
+            let mut lines = BufReader::new(stdout).lines().map_while(|line| line.ok());
             lines.find_map(|line| Some(line.split_once("machine=")?.1.to_owned()))
         });
         drop(child.kill());
         drop(child.wait());
-        let told = told.flatten().context("the maker made no machine")?;
+        let told = told.context("the maker made no machine")?;
         let mut words = told.split('|');
         let mut number = || words.next().and_then(|word| word.parse().ok());
         Ok(Orphan {
@@ -187,15 +189,16 @@ impl<'a> Bench<'a> {
             folder: words.next().unwrap_or_default().into(),
         })
     }
-}
 
-/// What a maker that was killed left behind.
-pub(crate) struct Orphan {
-    /// The machine's process.
-    pub machine: Option<u32>,
-    /// The disk server's process.
-    server: Option<u32>,
-    folder: PathBuf,
+    /// Whether its process is there.
+    pub fn lives(&self) -> bool {
+        self.machine.is_some_and(alive)
+    }
+
+    /// Waits until its process is gone.
+    pub fn gone(&self, within: Duration) -> Result<()> {
+        gone(self.machine, within)
+    }
 }
 
 impl Drop for Orphan {
@@ -281,7 +284,7 @@ pub(crate) fn gone(pid: Option<u32>, within: Duration) -> Result<()> {
 /// Sends SIGKILL to a process that a test started.
 pub(crate) fn sigkill(pid: u32) {
     // Every shell has it built in.
-    let mut shell = std::process::Command::new("/bin/sh");
+    let mut shell = Command::new("/bin/sh");
     drop(shell.args(["-c", &format!("kill -KILL {pid}")]).status());
 }
 

@@ -21,6 +21,7 @@ pub struct Fixture {
     pub accelerator: AcceleratorChoice,
     /// The test that makes a machine in a process of its own, and what that process is told beside.
     pub(crate) maker: Option<String>,
+    alone: bool,
     pub(crate) maker_environment: Vec<(String, String)>,
 }
 
@@ -56,6 +57,7 @@ impl Fixture {
             memory_mib: 192,
             accelerator: AcceleratorChoice::Tcg,
             maker: None,
+            alone: false,
             maker_environment: Vec::new(),
         }
     }
@@ -87,10 +89,19 @@ impl Fixture {
     pub fn with_maker(mut self, test: &str) -> Fixture {
         // A test's name is its path without the crate.
         let name = test.split_once("::").map_or(test, |(_, name)| name);
-        if matches!(self.guest, Guest::Disk(_)) {
+        if matches!(self.guest, Guest::Disk(_)) && !self.alone {
             self.maker = Some(name.to_owned());
         }
         self
+    }
+
+    /// Another process cannot make machines while this one has the back end open.
+    #[must_use]
+    pub fn alone(self) -> Fixture {
+        Fixture {
+            alone: true,
+            ..self
+        }
     }
 
     /// Tells that process something.

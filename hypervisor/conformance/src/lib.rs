@@ -15,7 +15,7 @@ mod fixture;
 mod properties;
 mod words;
 
-pub use bench::{MAKER, be_a_maker};
+pub use bench::{MAKER, Orphan, be_a_maker};
 pub use fixture::Fixture;
 pub use properties::PROPERTIES;
 

@@ -72,7 +72,10 @@ seen! {
     a_reboot_that_hangs_is_seen: Fault::RebootHangs, [a_reboot_starts_again];
     a_lost_flush_is_seen: Fault::FlushLost, [what_the_guest_flushed_survives_a_kill];
     a_disk_error_that_the_guest_sees_is_seen: Fault::DiskErrorShown,
-        [a_dead_disk_server_halts_the_guest_and_a_new_one_heals_it];
+        [
+            a_dead_disk_server_halts_the_guest_and_a_new_one_heals_it,
+            a_disk_server_that_returns_in_time_goes_unnoticed
+        ];
     an_unchecked_specification_is_seen: Fault::SpecUnchecked, [a_bad_specification_is_refused];
     an_unchecked_disk_is_seen: Fault::DiskUnchecked, [an_absent_disk_is_refused];
 }

@@ -92,6 +92,19 @@ impl QemuMachine {
         Ok(())
     }
 
+    /// Plugs a network card into the empty slot, also before the machine runs for the first time.
+    pub fn plug(&self, network: &Network) -> Result<()> {
+        let Some(netdev) = argv::netdev(network) else {
+            return Ok(());
+        };
+        self.tell("netdev_add", netdev)?;
+        self.tell("device_add", argv::card(&self.name))
+            .map(drop)
+            .inspect_err(|_| {
+                drop(self.tell("netdev_del", json!({"id": argv::NETDEV})));
+            })
+    }
+
     fn ask(&self, command: &str) -> Result<Value> {
         self.tell(command, Value::Null)
     }
@@ -227,15 +240,7 @@ impl Machine for QemuMachine {
         self.unplug_network()?;
         let _turn = lock(&self.turn);
         self.expect("plug a network into", &[State::Running, State::Paused])?;
-        let Some(netdev) = argv::netdev(network) else {
-            return Ok(());
-        };
-        self.tell("netdev_add", netdev)?;
-        self.tell("device_add", argv::card(&self.name))
-            .map(drop)
-            .inspect_err(|_| {
-                drop(self.tell("netdev_del", json!({"id": argv::NETDEV})));
-            })
+        self.plug(network)
     }
 
     fn unplug_network(&self) -> Result<()> {

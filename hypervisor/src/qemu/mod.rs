@@ -156,6 +156,7 @@ impl Hypervisor for Qemu {
         Capabilities {
             suspend: true,
             vhost_user_disk: self.version >= RECONNECTS,
+            disk_reconnect: true,
             balloon: true,
             free_page_reporting: true,
             network_hotplug: true,

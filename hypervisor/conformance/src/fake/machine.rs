@@ -5,8 +5,8 @@ use super::{Disks, Fault, check_network, disk_socket};
 use crate::words::READY;
 use medley_hypervisor::backend::{Record, lock, unsupported};
 use medley_hypervisor::{
-    Acceleration, Capabilities, Error, ErrorKind, Event, Events, Exit, GuestMemory, Machine,
-    MachineSpec, Network, OnReset, Result, State, StopReason,
+    Acceleration, Capabilities, DiskEndpoint, Error, ErrorKind, Event, Events, Exit, GuestMemory,
+    Machine, MachineSpec, Network, OnReset, Result, State, StopReason,
 };
 use std::io::{PipeWriter, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -43,6 +43,8 @@ struct Inner {
     balloon_target: Mutex<Option<u32>>,
     button: AtomicBool,
     disks: Disks,
+    // Since when a request has waited for the disk's server.
+    waits: Mutex<Option<Instant>>,
 }
 
 impl FakeMachine {
@@ -66,6 +68,7 @@ impl FakeMachine {
             balloon_target: Mutex::default(),
             button: AtomicBool::new(false),
             disks: Arc::clone(&nature.disks),
+            waits: Mutex::default(),
         });
         let processor = Arc::clone(&inner);
         thread::spawn(move || processor.run(wires));
@@ -209,6 +212,10 @@ impl Inner {
                 return;
             }
             Answer::Write(_) | Answer::Read if !self.disk_answers() => {
+                if self.may_wait() {
+                    guest.waiting = Some(line.to_owned());
+                    return;
+                }
                 let halted = !self.has(Fault::DiskErrorShown);
                 self.record.tell(Event::DiskError {
                     write: false,
@@ -239,7 +246,22 @@ impl Inner {
     }
 
     fn disk_answers(&self) -> bool {
-        UnixStream::connect(disk_socket(&self.spec.disk)).is_ok()
+        let answers = UnixStream::connect(disk_socket(&self.spec.disk)).is_ok();
+        if answers {
+            *lock(&self.waits) = None;
+        }
+        answers
+    }
+
+    /// Whether a request may wait on for the disk's server.
+    fn may_wait(&self) -> bool {
+        let since = *lock(&self.waits).get_or_insert_with(Instant::now);
+        match &self.spec.disk {
+            DiskEndpoint::NbdUnix { reconnect, .. } => {
+                !self.has(Fault::DiskErrorShown) && since.elapsed() < *reconnect
+            }
+            _ => false,
+        }
     }
 }
 

@@ -100,6 +100,7 @@ impl Fake {
             can: Capabilities {
                 suspend: true,
                 vhost_user_disk: true,
+                disk_reconnect: true,
                 balloon: true,
                 free_page_reporting: true,
                 network_hotplug: true,

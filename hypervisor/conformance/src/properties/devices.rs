@@ -43,6 +43,27 @@ pub fn a_dead_disk_server_halts_the_guest_and_a_new_one_heals_it(
     Ok(())
 }
 
+pub fn a_disk_server_that_returns_in_time_goes_unnoticed(bench: &mut Bench<'_>) -> Result<()> {
+    let disk = DiskEndpoint::nbd_unix(bench.path("disk.sock"), "");
+    let spec = MachineSpec {
+        disk,
+        ..bench.spec()
+    };
+    let mut guest = bench.boot(&spec)?;
+    guest.console.run(&words::write("precious"))?;
+    let events = guest.machine.events();
+    bench.server = None;
+    let asked = guest.console.ask(words::READ)?;
+    std::thread::sleep(bench.fixture.quiet);
+    bench.serve(Transport::Nbd)?;
+    let note = guest.console.answer(&asked)?;
+    ensure!(note == "precious", "the disk says {note:?}");
+    let noticed: Vec<_> = events.try_iter().collect();
+    ensure!(noticed.is_empty(), "the events were {noticed:?}");
+    guest.machine.kill()?;
+    Ok(())
+}
+
 pub fn a_guest_runs_on_a_vhost_user_disk(bench: &mut Bench<'_>) -> Result<()> {
     bench.serve(Transport::VhostUser)?;
     let spec = MachineSpec {

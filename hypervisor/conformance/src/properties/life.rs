@@ -1,6 +1,6 @@
 //! From a machine's creation to its end, however that comes about.
 
-use crate::bench::{Bench, alive, events_until, gone, listens, sigkill};
+use crate::bench::{Bench, Orphan, alive, events_until, gone, listens, sigkill};
 use crate::words;
 use anyhow::{Context, Result, ensure};
 use medley_hypervisor::{ErrorKind, Event, Machine, MachineSpec, OnReset, State, StopReason};
@@ -237,10 +237,9 @@ pub fn a_dropped_machine_leaves_nothing(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 pub fn no_machine_outlives_its_maker_unseen(bench: &mut Bench<'_>) -> Result<()> {
-    let orphan = bench.orphan()?;
-    let process = orphan.machine.context("it has no process")?;
+    let orphan = Orphan::leave(bench.fixture)?;
     if bench.hypervisor.capabilities().dies_with_maker {
-        gone(Some(process), GRACE)?;
+        orphan.gone(GRACE)?;
         let ended = bench.hypervisor.end_orphans()?;
         ensure!(
             ended.is_empty(),
@@ -249,13 +248,13 @@ pub fn no_machine_outlives_its_maker_unseen(bench: &mut Bench<'_>) -> Result<()>
         return Ok(());
     }
     ensure!(
-        alive(process),
+        orphan.lives(),
         "it died with its maker, which it is said not to do"
     );
     // A machine of a living maker is nobody's orphan.
     let guest = bench.create(&bench.spec())?;
     let ended = bench.hypervisor.end_orphans()?;
     ensure!(ended == ["conformance"], "ended were {ended:?}");
-    gone(Some(process), GRACE)?;
+    orphan.gone(GRACE)?;
     is(&*guest.machine, State::Created)
 }

@@ -15,9 +15,10 @@ const SUSPEND: Lacks = |can, _| (!can.suspend).then_some("it cannot suspend");
 const BALLOON: Lacks = |can, _| (!can.balloon).then_some("it has no balloon");
 const CARDS: Lacks = |can, _| (!can.network_hotplug).then_some("it cannot plug networks");
 const CHANNELS: Lacks = |can, _| (!can.channels).then_some("it has no channels");
+const PATIENCE: Lacks = |can, _| (!can.disk_reconnect).then_some("its disks do not wait");
 const VHOST: Lacks = |can, _| (!can.vhost_user_disk).then_some("it has no vhost-user disks");
 const MAKER: Lacks = |_, fixture| {
-    let lacking = "its machines live in this very process";
+    let lacking = "its machines cannot be made by another process as well";
     fixture.maker.is_none().then_some(lacking)
 };
 
@@ -37,6 +38,7 @@ macro_rules! each_property {
             a_dropped_machine_leaves_nothing: life, NOTHING;
             no_machine_outlives_its_maker_unseen: life, MAKER;
             a_dead_disk_server_halts_the_guest_and_a_new_one_heals_it: devices, NOTHING;
+            a_disk_server_that_returns_in_time_goes_unnoticed: devices, PATIENCE;
             a_guest_runs_on_a_vhost_user_disk: devices, VHOST;
             the_guest_follows_the_balloon: devices, BALLOON;
             a_network_card_comes_and_goes: devices, CARDS;

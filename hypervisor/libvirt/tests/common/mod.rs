@@ -1,0 +1,60 @@
+//! What the tests share.
+
+use medley_hypervisor::{
+    Acceleration, AcceleratorChoice, Capabilities, Hypervisor, Machine, MachineSpec, Result,
+};
+use medley_libvirt::Libvirt;
+use std::io::PipeReader;
+use std::path::{Path, PathBuf};
+
+/// A folder for what libvirt found out about QEMU, which takes it seconds: it is kept from one test
+/// to the next, and libvirt sees for itself whether it still holds.
+pub fn cache(of: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("libvirt")
+        .join(of);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A libvirt, and what it needs as long as it is used.
+pub struct Kept<T> {
+    // Dropped first.
+    libvirt: Libvirt,
+    _needs: T,
+}
+
+impl<T> Kept<T> {
+    pub fn new(libvirt: Libvirt, needs: T) -> Kept<T> {
+        Kept {
+            libvirt,
+            _needs: needs,
+        }
+    }
+}
+
+impl<T: Send + Sync> Hypervisor for Kept<T> {
+    fn describe(&self) -> String {
+        self.libvirt.describe()
+    }
+
+    fn acceleration(&self, choice: AcceleratorChoice) -> Result<Acceleration> {
+        self.libvirt.acceleration(choice)
+    }
+
+    fn create(&self, spec: &MachineSpec) -> Result<Box<dyn Machine>> {
+        self.libvirt.create(spec)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.libvirt.capabilities()
+    }
+
+    fn restore(&self, spec: &MachineSpec, from: PipeReader) -> Result<Box<dyn Machine>> {
+        self.libvirt.restore(spec, from)
+    }
+
+    fn end_orphans(&self) -> Result<Vec<String>> {
+        self.libvirt.end_orphans()
+    }
+}
