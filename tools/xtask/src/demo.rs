@@ -251,12 +251,12 @@ impl Demo {
         let (memory, file) = (slept("state_bytes")? as u64, slept("file_bytes")? as u64);
         let suspend_seconds = slept("took/secs")? + slept("took/nanos")? / 1e9;
         let state = self.dir.join("session/state");
-        // All of them are in the guest's memory, and its own disk is full of the last one.
+        // All of them are in the guest's memory.
         let texts: [&[u8]; 4] = [
             SECRET.as_bytes(),
             b"Linux version ",
             b"MEDLEY-GUEST-READY",
-            b"GNU",
+            b"/lib64/ld-linux-x86-64.so.2",
         ];
         let found = proof::texts_in(&state, &texts)?;
         self.say(format!(
