@@ -194,32 +194,28 @@ fn guests(filter: &[String]) -> Result<Outcome> {
     show_tests(&mut tests, filter)
 }
 
-/// The conformance suite on QEMU and, in a build of its own, on libvirt.
+/// The conformance suite on QEMU and on libvirt, inside of the tests and on a libvirtd of their own.
 fn hypervisor(filter: &[String]) -> Result<Outcome> {
     let tiny = guest::ensure(Kind::Tiny, None, false)?;
-    let mut outcomes = Vec::new();
-    for package in [
-        ["--package", "medley-conformance"].as_slice(),
-        &["--package", "medley-libvirt", "--features", "libvirt"],
-    ] {
-        let mut tests = workspace::cargo([
-            "nextest",
-            "run",
-            "--profile",
-            "hypervisor",
-            "--run-ignored",
-            "all",
-        ])?;
-        tests.args(package).args(filter);
-        let tests = tests.env("MEDLEY_GUEST_TINY", &tiny.vhd);
-        outcomes.push(show_tests(tests, filter)?);
-    }
-    let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
-    match outcomes.iter().position(failed) {
-        Some(at) => Ok(outcomes.swap_remove(at)),
-        None if outcomes.iter().all(|o| matches!(o, Outcome::Skipped(_))) => Ok(NO_MATCH),
-        None => Ok(Outcome::Passed),
-    }
+    let args = [
+        "nextest",
+        "run",
+        "--profile",
+        "hypervisor",
+        "--run-ignored",
+        "all",
+    ];
+    let mut tests = workspace::cargo(args)?;
+    tests.args([
+        "--package",
+        "medley-conformance",
+        "--package",
+        "medley-libvirt",
+    ]);
+    show_tests(
+        tests.args(filter).env("MEDLEY_GUEST_TINY", tiny.vhd),
+        filter,
+    )
 }
 
 /// Builds the command line; returns where it lies.
