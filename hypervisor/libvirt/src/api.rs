@@ -7,6 +7,7 @@ use medley_hypervisor::backend::lock;
 use medley_hypervisor::qemu::hold::{Ended, Life, QmpEvent, Report};
 use medley_hypervisor::{Error, ErrorKind, Result};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_uint, c_void};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::{null, null_mut};
@@ -70,6 +71,7 @@ functions! {
     libvirt: virDomainCreateXML(Object, *const c_char, c_uint) -> Object;
     libvirt: virDomainFree(Object) -> c_int;
     libvirt: virDomainDestroy(Object) -> c_int;
+    libvirt: virDomainGetUUIDString(Object, *mut c_char) -> c_int;
     libvirt: virDomainGetMetadata(Object, c_int, *const c_char, c_uint) -> *mut c_char;
     qemu: virDomainQemuMonitorCommandWithFiles(
         Object, *const c_char, c_uint, *mut c_int, *mut c_uint, *mut *mut c_int, *mut *mut c_char,
@@ -95,6 +97,8 @@ const EVENT_LIFECYCLE: c_int = 0;
 const LIFECYCLE_STOPPED: c_int = 5;
 const STOPPED_SHUTDOWN: c_int = 0;
 const STOPPED_DESTROYED: c_int = 1;
+const UUID_BYTES: usize = 37;
+/// A system's error, one of the connection's, no access.
 const FAILED_TO_CONNECT: [c_int; 3] = [38, 39, 45];
 
 /// The library: found, started and with its events turning, once for this process.
@@ -185,9 +189,18 @@ fn c_string(operation: &str, text: &str) -> Result<CString> {
     })
 }
 
-/// A connection to libvirt.
+/// The machines that are told of their domains, by these domains' UUIDs.
+type Watchers = Mutex<HashMap<String, Arc<Life>>>;
+
+/// A connection to libvirt, with one listener to all its domains: of several listeners for one
+/// domain each, libvirt's client tells its daemon of the first alone.
 #[derive(Debug)]
-pub(crate) struct Connection(Object);
+pub(crate) struct Connection {
+    object: Object,
+    watchers: Arc<Watchers>,
+    // For the monitors' events, and for the domains' lives.
+    listeners: OnceLock<[c_int; 2]>,
+}
 
 // SAFETY: libvirt's connections may be used by any number of threads at a time.
 unsafe impl Send for Connection {}
@@ -214,7 +227,49 @@ impl Connection {
         // A daemon that does not answer for 20 seconds is gone; without a daemon this is refused.
         // SAFETY: the connection is open.
         unsafe { (functions.virConnectSetKeepAlive)(connection, 5, 3) };
-        Ok(Arc::new(Connection(connection)))
+        let connection = Connection {
+            object: connection,
+            watchers: Arc::default(),
+            listeners: OnceLock::new(),
+        };
+        connection.listen(functions)?;
+        Ok(Arc::new(connection))
+    }
+
+    fn listen(&self, functions: &Functions) -> Result<()> {
+        let opaque = || Box::into_raw(Box::new(Arc::clone(&self.watchers))).cast();
+        // SAFETY: the connection is open. Each listener gets a share of the watchers of its own,
+        // which the library gives back through `forget` when the listener goes.
+        let [monitor, lifecycle] = unsafe {
+            [
+                (functions.virConnectDomainQemuMonitorEventRegister)(
+                    self.object,
+                    null_mut(),
+                    null(),
+                    on_monitor,
+                    opaque(),
+                    forget,
+                    0,
+                ),
+                (functions.virConnectDomainEventRegisterAny)(
+                    self.object,
+                    null_mut(),
+                    EVENT_LIFECYCLE,
+                    on_lifecycle,
+                    opaque(),
+                    forget,
+                ),
+            ]
+        };
+        if monitor < 0 || lifecycle < 0 {
+            return Err(last_error(
+                functions,
+                ErrorKind::Refused,
+                "listen to libvirt",
+            ));
+        }
+        let _ = self.listeners.set([monitor, lifecycle]);
+        Ok(())
     }
 
     /// The versions of libvirt and of QEMU: a million times major, a thousand times minor, micro.
@@ -223,9 +278,9 @@ impl Connection {
         let (mut libvirt, mut qemu) = (0, 0);
         // SAFETY: the connection is open, and both are ours to write to.
         let said = unsafe {
-            (functions.virConnectGetLibVersion)(self.0, &raw mut libvirt).min((functions
+            (functions.virConnectGetLibVersion)(self.object, &raw mut libvirt).min((functions
                 .virConnectGetVersion)(
-                self.0,
+                self.object,
                 &raw mut qemu,
             ))
         };
@@ -246,7 +301,7 @@ impl Connection {
         let text = c_string("create a domain", xml)?;
         let flags = START_PAUSED | if bound { START_AUTODESTROY } else { 0 };
         // SAFETY: the connection is open, and the string outlives the call.
-        let domain = unsafe { (functions.virDomainCreateXML)(self.0, text.as_ptr(), flags) };
+        let domain = unsafe { (functions.virDomainCreateXML)(self.object, text.as_ptr(), flags) };
         if domain.is_null() {
             return Err(last_error(functions, ErrorKind::Launch, "create a domain"));
         }
@@ -257,7 +312,6 @@ impl Connection {
         Domain(Arc::new(Handle {
             domain,
             connection: Arc::clone(self),
-            registered: Mutex::default(),
         }))
     }
 
@@ -266,8 +320,9 @@ impl Connection {
         let functions = library()?;
         let mut list: *mut Object = null_mut();
         // SAFETY: the connection is open, and the list is ours to write to.
-        let count =
-            unsafe { (functions.virConnectListAllDomains)(self.0, &raw mut list, DOMAINS_ACTIVE) };
+        let count = unsafe {
+            (functions.virConnectListAllDomains)(self.object, &raw mut list, DOMAINS_ACTIVE)
+        };
         let Ok(count) = usize::try_from(count) else {
             return Err(last_error(functions, ErrorKind::Protocol, "list domains"));
         };
@@ -282,9 +337,14 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let Ok(functions) = library() {
-            // SAFETY: it was open, and nobody has it any more.
-            unsafe { (functions.virConnectClose)(self.0) };
+        let Ok(functions) = library() else { return };
+        // SAFETY: it was open, the listeners are its own, and nobody has it any more.
+        unsafe {
+            if let Some([monitor, lifecycle]) = self.listeners.get() {
+                (functions.virConnectDomainQemuMonitorEventDeregister)(self.object, *monitor);
+                (functions.virConnectDomainEventDeregisterAny)(self.object, *lifecycle);
+            }
+            (functions.virConnectClose)(self.object);
         }
     }
 }
@@ -297,8 +357,6 @@ pub(crate) struct Domain(Arc<Handle>);
 struct Handle {
     domain: Object,
     connection: Arc<Connection>,
-    // The listener for the monitor's events, and that for the domain's life.
-    registered: Mutex<Option<[c_int; 2]>>,
 }
 
 // SAFETY: libvirt's domains may be used by any number of threads at a time.
@@ -309,55 +367,15 @@ unsafe impl Sync for Handle {}
 impl Domain {
     /// Tells `life` all that happens, from now on.
     pub fn watch(&self, life: &Arc<Life>) -> Result<()> {
-        let functions = library()?;
-        let (domain, connection) = (self.0.domain, self.0.connection.0);
-        let opaque = || Box::into_raw(Box::new(Arc::clone(life))).cast();
-        // SAFETY: connection and domain are open. Each listener gets a share of `life` of its own,
-        // which the library gives back through `forget` when the listener goes.
-        let [monitor, lifecycle] = unsafe {
-            [
-                (functions.virConnectDomainQemuMonitorEventRegister)(
-                    connection,
-                    domain,
-                    null(),
-                    on_monitor,
-                    opaque(),
-                    forget,
-                    0,
-                ),
-                (functions.virConnectDomainEventRegisterAny)(
-                    connection,
-                    domain,
-                    EVENT_LIFECYCLE,
-                    on_lifecycle,
-                    opaque(),
-                    forget,
-                ),
-            ]
-        };
-        if monitor < 0 || lifecycle < 0 {
-            return Err(last_error(
-                functions,
-                ErrorKind::Protocol,
-                "listen to a domain",
-            ));
-        }
-        *lock(&self.0.registered) = Some([monitor, lifecycle]);
+        // SAFETY: the domain is open.
+        let uuid = unsafe { uuid(library()?, self.0.domain) };
+        lock(&self.0.connection.watchers).insert(uuid, Arc::clone(life));
         Ok(())
     }
 
     /// Nothing is told any more.
-    pub fn unwatch(&self) {
-        if let (Ok(functions), Some([monitor, lifecycle])) =
-            (library(), lock(&self.0.registered).take())
-        {
-            let connection = self.0.connection.0;
-            // SAFETY: the connection is open, and the listeners are its own.
-            unsafe {
-                (functions.virConnectDomainQemuMonitorEventDeregister)(connection, monitor);
-                (functions.virConnectDomainEventDeregisterAny)(connection, lifecycle);
-            }
-        }
+    pub fn unwatch(&self, uuid: &str) {
+        lock(&self.0.connection.watchers).remove(uuid);
     }
 
     /// Has QEMU's monitor execute a command, with a descriptor if it takes one; its answer.
@@ -436,37 +454,67 @@ impl Drop for Handle {
     }
 }
 
+/// A domain's UUID.
+///
+/// # Safety
+/// The domain is open.
+unsafe fn uuid(functions: &Functions, domain: Object) -> String {
+    let mut uuid: [c_char; UUID_BYTES] = [0; UUID_BYTES];
+    // SAFETY: as above, and so many bytes are what is written at most, with a zero at the end.
+    unsafe {
+        (functions.virDomainGetUUIDString)(domain, uuid.as_mut_ptr());
+        text(uuid.as_ptr())
+    }
+}
+
+/// Who watches a domain that something happened to.
+///
+/// # Safety
+/// `domain` is open, and `opaque` is what `listen` gave.
+unsafe fn watcher(domain: Object, opaque: Object) -> Option<Arc<Life>> {
+    // SAFETY: as above.
+    let (uuid, watchers) = unsafe {
+        (
+            uuid(library().ok()?, domain),
+            &*opaque.cast::<Arc<Watchers>>(),
+        )
+    };
+    lock(watchers).get(&uuid).cloned()
+}
+
 /// Gives back a listener's share.
 unsafe extern "C" fn forget(opaque: Object) {
-    // SAFETY: libvirt calls this once for each listener, with what `watch` gave it.
-    drop(unsafe { Box::<Arc<Life>>::from_raw(opaque.cast()) });
+    // SAFETY: libvirt calls this once for each listener, with what `listen` gave it.
+    drop(unsafe { Box::<Arc<Watchers>>::from_raw(opaque.cast()) });
 }
 
 unsafe extern "C" fn on_monitor(
     _: Object,
-    _: Object,
+    domain: Object,
     event: *const c_char,
     _: c_longlong,
     _: c_uint,
     details: *const c_char,
     opaque: Object,
 ) {
-    // SAFETY: `opaque` is what `watch` gave, until `forget`; the texts stay for the call.
-    let (life, name, data) = unsafe { (&*opaque.cast::<Arc<Life>>(), text(event), text(details)) };
+    // SAFETY: libvirt gives an open domain and what `listen` gave it; the texts stay for the call.
+    let (life, name, data) = unsafe { (watcher(domain, opaque), text(event), text(details)) };
     let data = serde_json::from_str(&data).unwrap_or_else(|_| serde_json::json!({}));
-    life.hear(Report::Event(QmpEvent { name, data }));
+    if let Some(life) = life {
+        life.hear(Report::Event(QmpEvent { name, data }));
+    }
 }
 
 unsafe extern "C" fn on_lifecycle(
     _: Object,
-    _: Object,
+    domain: Object,
     event: c_int,
     detail: c_int,
     opaque: Object,
 ) -> c_int {
-    if event == LIFECYCLE_STOPPED {
-        // SAFETY: as in `on_monitor`.
-        let life = Arc::clone(unsafe { &*opaque.cast::<Arc<Life>>() });
+    // SAFETY: as in `on_monitor`.
+    let life = unsafe { watcher(domain, opaque) };
+    if let Some(life) = life.filter(|_| event == LIFECYCLE_STOPPED) {
         // All that the monitor said has been told before.
         life.hear(Report::Closed);
         life.end(&Ended {

@@ -88,6 +88,6 @@ impl Drop for Held {
                 tracing::warn!(uuid = self.uuid, "domain does not end");
             }
         }
-        self.domain.unwatch();
+        self.domain.unwatch(&self.uuid);
     }
 }

@@ -31,6 +31,7 @@ fn embedded() -> (Kept<Option<TempDir>>, Fixture) {
         Some(made) => made.path().to_path_buf(),
         None => PathBuf::from(std::env::var_os(ROOT).unwrap()),
     };
+    common::with_libvirts_user(&root);
     let embedded = Kept::new(Libvirt::embedded(&root).unwrap(), made);
     // One process has the folder at a time.
     (embedded, Fixture::tiny().alone())
@@ -50,6 +51,7 @@ fn a_machine_whose_maker_is_gone_is_found_and_ended() {
         .with_maker_environment(ROOT, root.path().to_str().unwrap());
     let orphan = Orphan::leave(&fixture).unwrap();
     assert!(orphan.lives());
+    common::with_libvirts_user(root.path());
     let libvirt = Libvirt::embedded(root.path()).unwrap();
     assert!(!libvirt.capabilities().dies_with_maker);
     assert_eq!(libvirt.end_orphans().unwrap(), ["conformance"]);

@@ -4,6 +4,9 @@ use medley_hypervisor::{
     Acceleration, AcceleratorChoice, Capabilities, Hypervisor, Machine, MachineSpec, Result,
 };
 use medley_libvirt::Libvirt;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{User, getuid};
 use std::io::PipeReader;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +18,28 @@ pub fn cache(of: &str) -> PathBuf {
         .join(of);
     std::fs::create_dir_all(&folder).unwrap();
     folder
+}
+
+/// As root, libvirt looks for a user of its own by name, even to use another. Where a host has none,
+/// this thread and what it starts see one: in a mount namespace of their own.
+pub fn with_libvirts_user(folder: &Path) {
+    if !getuid().is_root() || User::from_name("libvirt-qemu").unwrap().is_some() {
+        return;
+    }
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    for (file, line) in [
+        (
+            "passwd",
+            "libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin\n",
+        ),
+        ("group", "libvirt-qemu:x:64055:\n"),
+    ] {
+        let (ours, theirs) = (folder.join(file), Path::new("/etc").join(file));
+        std::fs::write(&ours, std::fs::read_to_string(&theirs).unwrap() + line).unwrap();
+        mount(Some(&ours), &theirs, none, MsFlags::MS_BIND, none).unwrap();
+    }
 }
 
 /// A libvirt, and what it needs as long as it is used.
