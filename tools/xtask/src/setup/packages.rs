@@ -107,6 +107,21 @@ static PACKAGES: &[Package] = &[
     package("nbdkit", "an NBD peer", PEERS),
     package("libnbd-bin", "nbdinfo and nbdcopy: NBD clients", PEERS),
     package("fio", "loads for mounted disks", PEERS),
+    package(
+        "libvirt-daemon",
+        "libvirtd, with which machines are tested",
+        &[Test],
+    ),
+    package(
+        "libvirt-daemon-driver-qemu",
+        "libvirt's way to QEMU, in libvirtd or a test",
+        &[Test],
+    ),
+    package(
+        "libxml2-utils",
+        "xmllint: libvirt's schema for our domains",
+        &[Test],
+    ),
     package("g++", "libFuzzer, which is C++", &[Test]),
     package("python3", "a program that maps a mounted file", &[Test]),
     package("procps", "kill, as a program", &[Test]),
