@@ -366,11 +366,9 @@ unsafe impl Sync for Handle {}
 
 impl Domain {
     /// Tells `life` all that happens, from now on.
-    pub fn watch(&self, life: &Arc<Life>) -> Result<()> {
-        // SAFETY: the domain is open.
-        let uuid = unsafe { uuid(library()?, self.0.domain) };
-        lock(&self.0.connection.watchers).insert(uuid, Arc::clone(life));
-        Ok(())
+    pub fn watch(&self, uuid: &str, life: &Arc<Life>) {
+        let watchers = &self.0.connection.watchers;
+        lock(watchers).insert(uuid.to_owned(), Arc::clone(life));
     }
 
     /// Nothing is told any more.

@@ -150,20 +150,22 @@ impl Libvirt {
             },
         )?;
         tracing::debug!(%xml, "creating");
-        let (connection, bound) = (Arc::clone(&self.connection), self.watched);
-        let xml = xml.to_string();
-        let made = bounded(CREATED_WITHIN, move || connection.create(&xml, bound));
-        let domain = made.map_err(|error| {
-            let operation = format!("create machine {}", spec.name);
-            Error::new(error.kind(), operation, error.to_string())
-        })?;
         let channels = spec.channels.iter().map(|channel| channel.name.clone());
         let sockets = spec.listening_sockets().map(Path::to_path_buf);
         let life = Arc::new(Life::new(channels.collect(), sockets.collect()));
         life.monitored();
-        // From here on the domain is ours to end, whatever fails.
-        let held = Held::new(domain.clone(), uuid, Arc::clone(&life));
-        domain.watch(&life)?;
+        let (connection, bound) = (Arc::clone(&self.connection), self.watched);
+        let (xml, watching) = (xml.to_string(), Arc::clone(&life));
+        let made = bounded(CREATED_WITHIN, move || {
+            let domain = connection.create(&xml, bound)?;
+            domain.watch(&uuid, &watching);
+            // From here on the domain is ours to end, whatever fails; also if it comes too late.
+            Ok(Held::new(domain, uuid, watching))
+        });
+        let held = made.map_err(|error| {
+            let operation = format!("create machine {}", spec.name);
+            Error::new(error.kind(), operation, error.to_string())
+        })?;
         let machine = QemuMachine::new(spec, acceleration, life, held)?;
         machine.plug(&spec.network)?;
         tracing::info!(name = spec.name, "machine created");
