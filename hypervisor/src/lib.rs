@@ -2,7 +2,11 @@
 //!
 //! A [`Hypervisor`] makes a [`Machine`] from a [`MachineSpec`]: first the machine is created (its
 //! process, devices and sockets exist, its processor stands still), then it is started. A machine
-//! never outlives the value that stands for it, nor the process that made it.
+//! never outlives the value that stands for it, nor, where the back end can see to that
+//! ([`Capabilities::dies_with_maker`]), the process that made it.
+//!
+//! Back ends in crates of their own find what they need in [`backend`], and those whose machines
+//! are QEMUs, in [`qemu::hold`].
 //!
 //! ```no_run
 //! use medley_hypervisor::{DiskEndpoint, Hypervisor, MachineSpec, qemu::Qemu};

@@ -73,7 +73,8 @@ pub struct Capabilities {
 ///
 /// Every call returns within a bounded time, whatever guest, disk server and hypervisor do. Any
 /// number of threads may share a machine. Dropping it ends it like [`Machine::kill`]; and if this
-/// process dies, by whatever signal, the machine dies with it.
+/// process dies, by whatever signal, the machine dies with it, or is left to
+/// [`Hypervisor::end_orphans`] ([`Capabilities::dies_with_maker`]).
 pub trait Machine: Send + Sync {
     /// The name from its specification.
     fn name(&self) -> &str;
