@@ -2,7 +2,7 @@
 //!
 //! A [`Fixture`] says which guest the machines run; [`tests!`] makes one `#[test]` of each
 //! property, and [`run`] checks them all and gives a [`Report`]. What a back end cannot do, by its
-//! own [`Capabilities`](medley_hypervisor::Capabilities), is skipped and reported as such, and
+//! own [`Capabilities`], is skipped and reported as such, and
 //! must fail as unsupported when it is tried all the same.
 //!
 //! [`fake::Fake`] is a back end that fails on demand. It proves that each property can fail, and
