@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::Kept;
+use common::{Kept, on_one_processor};
 use medley_conformance::{Fixture, Orphan};
 use medley_hypervisor::Hypervisor;
 use medley_libvirt::Libvirt;
@@ -32,7 +32,7 @@ fn embedded() -> (Kept<Option<TempDir>>, Fixture) {
         None => PathBuf::from(std::env::var_os(ROOT).unwrap()),
     };
     common::with_libvirts_user(&root);
-    let embedded = Kept::new(Libvirt::embedded(&root).unwrap(), made);
+    let embedded = Kept::new(on_one_processor(|| Libvirt::embedded(&root)).unwrap(), made);
     // One process has the folder at a time.
     (embedded, Fixture::tiny().alone())
 }
@@ -52,7 +52,7 @@ fn a_machine_whose_maker_is_gone_is_found_and_ended() {
     let orphan = Orphan::leave(&fixture).unwrap();
     assert!(orphan.lives());
     common::with_libvirts_user(root.path());
-    let libvirt = Libvirt::embedded(root.path()).unwrap();
+    let libvirt = on_one_processor(|| Libvirt::embedded(root.path())).unwrap();
     assert!(!libvirt.capabilities().dies_with_maker);
     assert_eq!(libvirt.end_orphans().unwrap(), ["conformance"]);
     orphan.gone(Duration::from_secs(10)).unwrap();

@@ -98,7 +98,9 @@ impl Drop for Daemon {
 }
 
 fn system() -> (Kept<Option<Daemon>>, Fixture) {
-    let daemon = std::env::var_os(SOCKET).is_none().then(Daemon::start);
+    let daemon = std::env::var_os(SOCKET)
+        .is_none()
+        .then(|| common::on_one_processor(Daemon::start));
     let socket = match &daemon {
         Some(daemon) => daemon.socket(),
         None => std::env::var(SOCKET).unwrap(),

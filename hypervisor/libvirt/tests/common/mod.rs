@@ -5,8 +5,8 @@ use medley_hypervisor::{
 };
 use medley_libvirt::Libvirt;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{User, getuid};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
+use nix::unistd::{Pid, User, getuid};
 use std::io::PipeReader;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,22 @@ pub fn with_libvirts_user(folder: &Path) {
         std::fs::write(&ours, std::fs::read_to_string(&theirs).unwrap() + line).unwrap();
         mount(Some(&ours), &theirs, none, MsFlags::MS_BIND, none).unwrap();
     }
+}
+
+/// Starts a libvirt on the host's first processor. Where processors tell of themselves differently,
+/// libvirt on another one takes the host for another, and what it kept of QEMU for outdated.
+pub fn on_one_processor<T>(start: impl FnOnce() -> T) -> T {
+    let ourselves = Pid::from_raw(0);
+    let before = sched_getaffinity(ourselves).unwrap();
+    let first = (0..CpuSet::count())
+        .find(|n| before.is_set(*n).unwrap())
+        .unwrap();
+    let mut one = CpuSet::new();
+    one.set(first).unwrap();
+    sched_setaffinity(ourselves, &one).unwrap();
+    let started = start();
+    sched_setaffinity(ourselves, &before).unwrap();
+    started
 }
 
 /// A libvirt, and what it needs as long as it is used.
