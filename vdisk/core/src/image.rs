@@ -215,6 +215,7 @@ impl OpenImage<'_> {
 
         let sectors = layer.sectors();
         let base = StackedLayer::new(layer, self.key.map(|k| Xts::new(&k.key)));
+        let mut kept = None;
         let overlay = match &mode {
             Mode::ReadOnly | Mode::Keep => None,
             Mode::Revertible { dir } => {
@@ -227,19 +228,41 @@ impl OpenImage<'_> {
                 // What the session writes is as secret as what it reads, under a key nobody ever sees.
                 Some((overlay, self.key.map(|_| random_key()).transpose()?))
             }
-            Mode::Durable { overlay, options } => Some(
-                OpenOverlay {
-                    path: overlay,
-                    base: Base::of(path, Some(format))?,
-                    base_key: self.key.map(|k| &k.key),
-                    sharing: Sharing::Exclusive,
-                    options,
+            Mode::Durable { overlay, options } => {
+                let base_key = self.key.map(|k| &k.key);
+                let mut base = Base::of(path, Some(format))?;
+                if let Some(on) = &options.on {
+                    let options = OverlayOptions {
+                        resume: Some(on.saved),
+                        force_base: options.force_base,
+                        ..OverlayOptions::default()
+                    };
+                    kept = Some(
+                        OpenOverlay {
+                            path: &on.overlay,
+                            base,
+                            base_key,
+                            sharing: Sharing::ReadOnly,
+                            options: &options,
+                        }
+                        .open()?,
+                    );
+                    base = base.with(on);
                 }
-                .open()?,
-            ),
+                Some(
+                    OpenOverlay {
+                        path: overlay,
+                        base,
+                        base_key,
+                        sharing: Sharing::Exclusive,
+                        options,
+                    }
+                    .open()?,
+                )
+            }
         };
         let mut layers = Vec::with_capacity(2);
-        if let Some((overlay, key)) = &overlay {
+        for (overlay, key) in overlay.iter().chain(&kept) {
             let cipher = key.as_ref().map(Xts::new);
             layers.push(StackedLayer::new(Box::new(overlay.clone()), cipher));
         }

@@ -315,6 +315,80 @@ fn a_suspended_overlay_waits_for_its_machine() {
 }
 
 #[test]
+fn a_suspended_overlay_may_be_read_while_it_sleeps() {
+    let bench = Bench::new(Format::VhdDynamic, true);
+    let opened = bench.open();
+    let control = opened.overlay.clone().unwrap();
+    opened.disk.write_at(0, &[7; 4096]).unwrap();
+    opened.disk.flush().unwrap();
+    control.suspend([3; 32]).unwrap();
+    drop((opened, control));
+    let asleep = || {
+        bench
+            .open_with(OverlayOptions {
+                resume: Some([3; 32]),
+                asleep: true,
+                ..OverlayOptions::default()
+            })
+            .unwrap()
+    };
+    let before = std::fs::read(bench.overlay()).unwrap();
+    let opened = asleep();
+    assert_eq!(read(&opened.disk, 0, 4096), [7; 4096]);
+    let refused = opened.disk.write_at(0, &[8; 4096]).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ReadOnly);
+    opened.disk.flush().unwrap();
+    drop(opened);
+    assert!(std::fs::read(bench.overlay()).unwrap() == before);
+    // And again, now to wake.
+    let opened = asleep();
+    opened.overlay.as_ref().unwrap().resume().unwrap();
+    opened.disk.write_at(4096, &[9; 4096]).unwrap();
+    drop(opened);
+    let opened = bench.open();
+    assert_eq!(read(&opened.disk, 0, 4096), [7; 4096]);
+    assert_eq!(read(&opened.disk, 4096, 4096), [9; 4096]);
+}
+
+#[test]
+fn many_sessions_begin_on_a_kept_overlay() {
+    let bench = Bench::new(Format::VhdDynamic, true);
+    let opened = bench.open();
+    let control = opened.overlay.clone().unwrap();
+    opened.disk.write_at(512, &[7; 4096]).unwrap();
+    opened.disk.flush().unwrap();
+    control.suspend([3; 32]).unwrap();
+    drop((opened, control));
+    let kept = bench.overlay().with_extension("kept");
+    std::fs::rename(bench.overlay(), &kept).unwrap();
+    let on = |saved| OverlayOptions {
+        on: Some(overlay::Kept {
+            overlay: kept.clone(),
+            saved,
+        }),
+        ..OverlayOptions::default()
+    };
+    let before = std::fs::read(&kept).unwrap();
+    let opened = bench.open_with(on([3; 32])).unwrap();
+    assert_eq!(read(&opened.disk, 512, 4096), [7; 4096]);
+    opened.disk.write_at(1024, &[9; 512]).unwrap();
+    drop(opened);
+    let opened = bench.open_with(on([3; 32])).unwrap();
+    assert_eq!(read(&opened.disk, 512, 512), [7; 512]);
+    assert_eq!(read(&opened.disk, 1024, 512), [9; 512]);
+    assert_eq!(read(&opened.disk, 8192, 512), bench.bytes[8192..][..512]);
+    drop(opened);
+    assert!(std::fs::read(&kept).unwrap() == before);
+    // What lies above it goes with it alone.
+    assert_eq!(
+        bench.open_with(on([4; 32])).err().unwrap().kind(),
+        ErrorKind::Busy
+    );
+    let alone = bench.open_with(OverlayOptions::default()).err().unwrap();
+    assert_eq!(alone.kind(), ErrorKind::Parent);
+}
+
+#[test]
 fn a_suspension_that_is_called_off_goes_on() {
     let bench = Bench::new(Format::Raw, false);
     let opened = bench.open();

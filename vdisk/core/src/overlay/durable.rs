@@ -1,6 +1,6 @@
 //! Durable overlays: made, opened, closed, suspended, looked at and destroyed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -39,6 +39,20 @@ pub struct OverlayOptions {
     /// The SHA-256 of the saved machine that goes on with this overlay. Needed exactly when the overlay
     /// is suspended.
     pub resume: Option<[u8; 32]>,
+    /// With `resume`: stay suspended, only to be read, until [`Overlay::resume`]. Whatever happens before
+    /// leaves the overlay as it was.
+    pub asleep: bool,
+    /// An overlay between this one and the disk.
+    pub on: Option<Kept>,
+}
+
+/// The overlay of a machine that was saved and that others begin with: it stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its file.
+    pub overlay: PathBuf,
+    /// The SHA-256 of the saved machine.
+    pub saved: [u8; 32],
 }
 
 /// A durable overlay, to be opened or made.
@@ -121,8 +135,11 @@ impl OpenOverlay<'_> {
             ))
             .remedy("restore it from a copy, or revert it"));
         }
-        let writable = self.sharing == Sharing::Exclusive;
-        if writable {
+        let asleep = self.options.asleep && matches!(superblock.state, State::Suspended(_));
+        let writable = self.sharing == Sharing::Exclusive && !asleep;
+        if asleep {
+            superblock.base = self.base;
+        } else if writable {
             superblock.state = match superblock.state {
                 // What began must be finished before anything else may change.
                 State::Committing => State::Committing,
@@ -222,6 +239,13 @@ impl OpenOverlay<'_> {
 }
 
 impl Base {
+    /// What lies above a kept overlay has that below it, too, and goes with nothing else.
+    pub(crate) fn with(self, kept: &Kept) -> Self {
+        let saved = Uuid::from_bytes(std::array::from_fn(|i| kept.saved[i]));
+        let id = Uuid::from_u128(self.id.as_u128() ^ saved.as_u128());
+        Self { id, ..self }
+    }
+
     /// The base that an image file is now.
     pub fn of(path: &Path, format: Option<Format>) -> Result<Self> {
         let store = FileStore::open_unlocked(path)?;

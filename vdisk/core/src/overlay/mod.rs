@@ -37,7 +37,7 @@ use index::Index;
 use words::{CLUSTER_SECTORS, Word};
 
 pub use commit::{CommitOverlay, Committed};
-pub use durable::{CheckReport, OpenOverlay, OverlayOptions, check, inspect, revert};
+pub use durable::{CheckReport, Kept, OpenOverlay, OverlayOptions, check, inspect, revert};
 pub use superblock::{Base, State, Superblock};
 
 use crate::device::SECTOR;

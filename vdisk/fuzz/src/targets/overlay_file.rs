@@ -88,6 +88,7 @@ fn run(bytes: &[u8]) {
         quota: None,
         force_base: flags & STRICT == 0,
         resume: (flags & RESUME != 0).then(|| *first[180..].first_chunk().expect("long enough")),
+        ..OverlayOptions::default()
     };
     let open = |sharing| {
         OpenOverlay {
