@@ -10,8 +10,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Another process runs this session.
+    /// Another process runs this session, or has its disk.
     Busy,
+    /// The disk went on without the saved state.
+    Outdated,
     /// The folder, or a file in it, is not what it should be.
     Folder,
     /// The disk or its server.

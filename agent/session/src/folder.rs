@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 const LOCK: &str = "session.lock";
 
@@ -14,7 +15,7 @@ const LOCK: &str = "session.lock";
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 /// What a folder holds.
@@ -50,9 +51,9 @@ impl Folder {
             .custom_flags(nix::libc::O_NOFOLLOW)
             .open(&lock)
             .map_err(Error::file("cannot open the session's lock", &lock))?;
-        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        let mut lock = match patiently(file) {
             Ok(lock) => lock,
-            Err((file, _)) => {
+            Err(file) => {
                 let by = owner(&file).map_or(String::new(), |pid| format!(" (process {pid})"));
                 let what = format!("{}: the session runs already{by}", path.display());
                 return Err(Error::new(ErrorKind::Busy, what)
@@ -63,7 +64,20 @@ impl Folder {
             .set_len(0)
             .and_then(|()| writeln!(&mut *lock, "{}", std::process::id()));
         written.map_err(Error::file("cannot write the session's lock", &path))?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock: lock })
+    }
+
+    /// Removes what was never finished and has no name that anybody looks for.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        let failed = || Error::file("cannot look into the session's folder", &self.path);
+        for entry in fs::read_dir(&self.path).map_err(failed())? {
+            let name = entry.map_err(failed())?.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(".medley-") && name.ends_with(".part") {
+                remove(&self.path.join(&*name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Looks at a folder without locking it.
@@ -84,8 +98,10 @@ impl Folder {
         let there = |name: &str| path.join(name).symlink_metadata().is_ok();
         Ok(match running {
             Some(pid) => Status::Running { pid },
-            None if there(STATE) => Status::Asleep,
-            None if there(OVERLAY) => Status::Written,
+            None if there(STATE) && OVERLAYS.iter().any(|name| sleeps(&path.join(name))) => {
+                Status::Asleep
+            }
+            None if there(OVERLAYS[0]) => Status::Written,
             None => Status::Fresh,
         })
     }
@@ -95,9 +111,9 @@ impl Folder {
         &self.path
     }
 
-    /// What the session wrote.
-    pub fn overlay(&self) -> PathBuf {
-        self.path.join(OVERLAY)
+    /// What the session wrote. What is to be forgotten has a name of its own, so that nothing else is.
+    pub fn overlay(&self, revertible: bool) -> PathBuf {
+        self.path.join(OVERLAYS[usize::from(revertible)])
     }
 
     /// What was in its memory when it fell asleep.
@@ -116,14 +132,39 @@ impl Folder {
     }
 }
 
-const OVERLAY: &str = "overlay";
+const OVERLAYS: [&str; 2] = ["overlay", "overlay.revertible"];
 const STATE: &str = "state";
+
+fn sleeps(overlay: &Path) -> bool {
+    let found = vdisk::overlay::inspect(overlay);
+    found.is_ok_and(|found| matches!(found.state, vdisk::overlay::State::Suspended(_)))
+}
 
 /// Who wrote into a lock's file.
 fn owner(file: &File) -> Option<u32> {
     let mut text = String::new();
     file.take(16).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+/// Takes the lock, though somebody may be looking at it just now.
+fn patiently(mut file: File) -> Result<Flock<File>, File> {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, _)) if Instant::now() > deadline => return Err(back),
+            Err((back, _)) => file = back,
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // So that nobody takes our number for somebody's who runs it.
+        drop(self.lock.set_len(0));
+    }
 }
 
 /// Removes a file that may not be there.
@@ -154,10 +195,11 @@ mod tests {
         drop(folder);
         assert_eq!(Folder::status(&path).unwrap(), Status::Fresh);
         let folder = Folder::open(&path).unwrap();
-        fs::write(folder.overlay(), "x").unwrap();
+        fs::write(folder.overlay(false), "x").unwrap();
         drop(folder);
         assert_eq!(Folder::status(&path).unwrap(), Status::Written);
+        // A state alone, or beside an overlay that went on, is none.
         fs::write(path.join(STATE), "x").unwrap();
-        assert_eq!(Folder::status(&path).unwrap(), Status::Asleep);
+        assert_eq!(Folder::status(&path).unwrap(), Status::Written);
     }
 }

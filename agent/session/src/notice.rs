@@ -12,6 +12,8 @@ pub enum Code {
     Resumed,
     /// The session went on from the desktop that was kept right after a boot.
     FromBooted,
+    /// A kept boot was dropped, since it does not fit any more.
+    BootedDropped,
     /// A saved state was dropped, since the disk went on without it.
     StateOutdated,
     /// A saved state was dropped, since it is damaged, cut short or forged.
@@ -42,6 +44,7 @@ impl Code {
         match self {
             Self::Resumed => "resumed",
             Self::FromBooted => "from-booted",
+            Self::BootedDropped => "booted-dropped",
             Self::StateOutdated => "state-outdated",
             Self::StateRefused => "state-refused",
             Self::LeftoverReverted => "leftover-reverted",

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use uuid::Uuid;
 use vdisk::Disk;
 use vdisk::image::{DiskKey, Format, Mode, OpenImage};
-use vdisk::overlay::{Overlay, OverlayOptions};
+use vdisk::overlay::{Kept, Overlay, OverlayOptions, State};
 use vdisk_frontends::nbd::{NbdOptions, NbdServer};
 use vdisk_frontends::vhost_user::{VhostUserOptions, VhostUserServer};
 use vdisk_xts::{KEY_LEN, XtsKey};
@@ -42,8 +42,12 @@ pub struct Order {
     pub overlay: PathBuf,
     /// Most bytes the overlay may take.
     pub quota: Option<u64>,
-    /// Which saved state the overlay is to go on with.
+    /// The saved state that the overlay belongs to: it stays asleep until [`Request::Wake`].
     pub wakes: Option<[u8; 32]>,
+    /// The server before this one may have died before the overlay fell asleep, or after it woke.
+    pub again: bool,
+    /// An overlay below, of a machine that was kept after its boot, and its saved state.
+    pub on: Option<(PathBuf, [u8; 32])>,
     /// Where to listen.
     pub socket: PathBuf,
     /// For what.
@@ -55,9 +59,9 @@ pub struct Order {
 /// What a server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// Flush, and tie the overlay to the saved state of this identity.
+    /// Flush, and tie the overlay to the saved state of this identity. Asked twice, it is done once.
     Sleep([u8; 32]),
-    /// Let the machine that was saved go on in this process.
+    /// Let the overlay be written: the saved state is out of date from here on.
     Wake,
     /// Flush.
     Flush,
@@ -67,9 +71,27 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// Why it could not be done.
-    pub error: Option<String>,
-    /// Whether that is because the overlay and the saved state do not belong together.
-    pub outdated: bool,
+    pub refused: Option<Refusal>,
+}
+
+/// Why a server did not do what it was told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// In words.
+    pub why: String,
+    /// What to make of it.
+    pub kind: RefusalKind,
+}
+
+/// What to make of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefusalKind {
+    /// The overlay went on without the saved state.
+    Outdated,
+    /// Another process has the disk or the overlay; it may let go of them.
+    Busy,
+    /// Anything else.
+    Other,
 }
 
 /// Serves as it is told over `stream`, until that ends.
@@ -107,20 +129,28 @@ pub fn serve(stream: impl Read + Write) -> Result<()> {
 
 impl Reply {
     fn done() -> Self {
-        Self {
-            error: None,
-            outdated: false,
-        }
+        Self { refused: None }
     }
 
     fn refused(error: &Failed) -> Self {
         let disk = error.downcast_ref::<vdisk::Error>();
+        let kind = match error.downcast_ref::<Outdated>() {
+            Some(_) => RefusalKind::Outdated,
+            None if disk.is_some_and(|error| error.kind() == vdisk::ErrorKind::Busy) => {
+                RefusalKind::Busy
+            }
+            None => RefusalKind::Other,
+        };
+        let why = error.to_string();
         Self {
-            error: Some(error.to_string()),
-            outdated: disk.is_some_and(|error| error.kind() == vdisk::ErrorKind::Busy),
+            refused: Some(Refusal { why, kind }),
         }
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the disk went on without the saved machine")]
+struct Outdated;
 
 /// What the disk or a frontend has to say.
 type Failed = Box<dyn std::error::Error + Send + Sync>;
@@ -140,6 +170,7 @@ enum Server {
 impl Served {
     fn open(order: &Order, key: Option<&DiskKey>) -> Result<Self, Failed> {
         let format = order.format.as_deref().map(str::parse::<Format>);
+        let wakes = wakes(order)?;
         let opened = OpenImage {
             path: &order.disk,
             format: format.transpose()?,
@@ -147,8 +178,10 @@ impl Served {
                 overlay: order.overlay.clone(),
                 options: OverlayOptions {
                     quota: order.quota,
-                    force_base: false,
-                    resume: order.wakes,
+                    resume: wakes,
+                    asleep: true,
+                    on: order.on.clone().map(|(overlay, saved)| Kept { overlay, saved }),
+                    ..OverlayOptions::default()
                 },
             },
             key,
@@ -190,6 +223,24 @@ impl Served {
             Server::Nbd(server) => server.shutdown(),
             Server::VhostUser(server) => server.shutdown(),
         }
+    }
+}
+
+/// The saved state that the overlay sleeps with. The one that it should sleep with, unless it may have been
+/// caught on the way.
+fn wakes(order: &Order) -> Result<Option<[u8; 32]>, Failed> {
+    let Some(wanted) = order.wakes else {
+        return Ok(None);
+    };
+    let sleeps = match order.overlay.symlink_metadata() {
+        Ok(_) => vdisk::overlay::inspect(&order.overlay)?.state == State::Suspended(wanted),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error.into()),
+    };
+    match (sleeps, order.again) {
+        (true, _) => Ok(Some(wanted)),
+        (false, true) => Ok(None),
+        (false, false) => Err(Outdated.into()),
     }
 }
 

@@ -3,15 +3,15 @@
 use crate::balloon::GuestBalloon;
 use crate::disk::{DiskServer, Program};
 use crate::folder::{Folder, remove};
-use crate::server::{Frontend, Order, Request};
+use crate::server::{Frontend, Order};
 use crate::sleep::{self, Likeness, Slept, Unwoken};
 use crate::watchdog::Budget;
 use crate::{Code, Error, ErrorKind, Notice, Result, keys};
-use medley_hypervisor::{DiskEndpoint, Exit, Hypervisor, Machine, MachineSpec, State, StopReason};
+use medley_hypervisor::{Accelerator, DiskEndpoint, Exit, Hypervisor, Machine, MachineSpec, State, StopReason};
 use medley_memory::{Controller, Follow, Source};
-use medley_sealing::{SealedFile, WrappingKey};
+use medley_sealing::WrappingKey;
 use serde::Serialize;
-use std::fs::File;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -72,14 +72,17 @@ pub enum Fate {
 pub struct Session<'a> {
     // Dropped in this order: the machine before its disk, the lock last.
     follow: Option<Follow>,
-    machine: Option<Arc<dyn Machine>>,
-    disk: DiskServer,
+    machine: Arc<dyn Machine>,
+    disk: Option<DiskServer>,
     hypervisor: &'a dyn Hypervisor,
     spec: MachineSpec,
     likeness: Likeness,
     state_key: Option<WrappingKey>,
     began: Began,
-    revertible: bool,
+    /// What becomes of what was written, if nobody says otherwise.
+    fate: Fate,
+    /// The kept boot that this session, or from now on others, began with.
+    on: Cell<Option<[u8; 32]>>,
     restarts: Budget,
     notices: Sender<Notice>,
     folder: Folder,
@@ -97,27 +100,18 @@ impl<'a> Session<'a> {
         hypervisor: &'a dyn Hypervisor,
         notices: Sender<Notice>,
     ) -> Result<Self> {
-        let beginning = Beginning::new(folder, setup, hypervisor, notices)?;
+        let mut beginning = Beginning::new(folder, setup, hypervisor, notices)?;
         beginning.tidy()?;
         if beginning.setup.boot_anew {
             return beginning.boot();
         }
-        let state = beginning.folder.state();
-        if let Some((machine, disk)) = beginning.wake(&state, Began::Resumed)? {
-            return Ok(beginning.into_session(machine, disk, Began::Resumed));
+        if let Some(awake) = beginning.wake()? {
+            return Ok(beginning.into_session(awake, Began::Resumed));
         }
-        let (overlay, booted) = (
-            beginning.folder.overlay(),
-            beginning.folder.booted_overlay(),
-        );
-        if beginning.setup.revertible && !there(&overlay) && there(&booted) {
-            copy_sparse(&booted, &overlay)?;
-            let state = beginning.folder.booted_state();
-            if let Some((machine, disk)) = beginning.wake(&state, Began::FromBooted)? {
-                return Ok(beginning.into_session(machine, disk, Began::FromBooted));
-            }
-            // What the boot wrote is no use without its memory.
-            revert(&overlay)?;
+        if beginning.setup.revertible
+            && let Some(awake) = beginning.wake_booted()?
+        {
+            return Ok(beginning.into_session(awake, Began::FromBooted));
         }
         beginning.boot()
     }
@@ -129,11 +123,7 @@ impl<'a> Session<'a> {
 
     /// The machine.
     pub fn machine(&self) -> &dyn Machine {
-        // Only methods that consume the session take it.
-        match &self.machine {
-            Some(machine) => &**machine,
-            None => unreachable!("a session without a machine is over"),
-        }
+        &*self.machine
     }
 
     /// The guest's RAM, all of it.
@@ -141,21 +131,23 @@ impl<'a> Session<'a> {
         self.spec.memory_mib
     }
 
-    /// The process that serves the disk now.
-    pub fn disk_server_id(&self) -> u32 {
-        self.disk.process_id()
+    /// The process that serves the disk now; `None` while it is being started again.
+    pub fn disk_server_id(&self) -> Option<u32> {
+        self.disk.as_ref().and_then(DiskServer::process_id)
+    }
+
+    fn disk(&self) -> Result<&DiskServer> {
+        let over = || Error::new(ErrorKind::Request, "the session is over");
+        self.disk.as_ref().ok_or_else(over)
     }
 
     /// From now on the guest's RAM follows what the host has to spare, as `controller` decides; until the
     /// machine ends.
     pub fn follow(&mut self, controller: Controller, host: impl Source) -> Result<()> {
-        if let Some(machine) = &self.machine {
-            let balloon = GuestBalloon(Arc::downgrade(machine));
-            let follow = Follow::start(controller, host, balloon);
-            self.follow = Some(follow.map_err(|e| {
-                Error::new(ErrorKind::Machine, "follow the host's memory").because(e)
-            })?);
-        }
+        let balloon = GuestBalloon(Arc::downgrade(&self.machine));
+        let follow = Follow::start(controller, host, balloon);
+        let failed = |e| Error::new(ErrorKind::Machine, "follow the host's memory").because(e);
+        self.follow = Some(follow.map_err(failed)?);
         Ok(())
     }
 
@@ -183,18 +175,19 @@ impl<'a> Session<'a> {
     pub fn sleep(mut self) -> Result<Slept, Box<(Self, Error)>> {
         let path = self.folder.state();
         match self.save(&path) {
-            Ok(slept) => {
-                // The machine is of no more use: nothing it could write may reach the disk.
-                let ended = self.machine.take().map(|machine| machine.kill());
+            Ok((slept, _)) => {
+                self.fate = Fate::Keep;
+                // The machine is of no more use. Its disk takes no more writes, whatever it does.
+                let ended = self.machine.kill();
                 tracing::debug!(?ended, "the machine sleeps");
-                if let Err(error) = self.disk.close() {
+                if let Err(error) = self.finish() {
                     // All was flushed before.
                     tracing::warn!(%error, "the disk's server");
                 }
                 Ok(slept)
             }
             Err(error) => {
-                if let Err(also) = self.go_on() {
+                if let Err(also) = self.call_off(&path) {
                     tracing::warn!(%also, "the machine does not go on");
                 }
                 Err(Box::new((self, error)))
@@ -203,40 +196,63 @@ impl<'a> Session<'a> {
     }
 
     /// Keeps the machine as it is now for sessions to begin with: right after a boot, say, with the user's
-    /// desktop waiting. The machine goes on.
+    /// desktop waiting. What it wrote until now lies below all of them; this one goes on above it, too.
     pub fn keep_booted(&self) -> Result<Slept> {
-        let (path, overlay) = (self.folder.booted_state(), self.folder.booted_overlay());
-        drop_booted(&self.folder)?;
-        let kept = self.save(&path).and_then(|slept| {
-            copy_sparse(&self.folder.overlay(), &overlay)?;
-            Ok(slept)
-        });
-        let awake = self.disk.ask(Request::Wake);
-        let on = self.go_on();
-        match kept.and_then(|slept| awake.and(on).map(|()| slept)) {
-            Ok(slept) => Ok(slept),
-            Err(error) => {
-                drop_booted(&self.folder)?;
-                Err(error)
-            }
+        let (state, below) = (self.folder.booted_state(), self.folder.booted_overlay());
+        if self.on.get().is_some() {
+            return Err(Error::new(ErrorKind::Request, "this session began on a kept boot"));
         }
+        drop_booted(&self.folder)?;
+        let (slept, identity) = match self.save(&state) {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.call_off(&state)?;
+                return Err(error);
+            }
+        };
+        let overlay = self.folder.overlay(self.revertible());
+        if let Err(error) = std::fs::rename(&overlay, &below) {
+            self.call_off(&state)?;
+            return Err(Error::file("cannot keep the overlay", &overlay)(error));
+        }
+        self.disk()?.move_on(|order| {
+            order.wakes = None;
+            order.on = Some((below, identity));
+        })?;
+        self.on.set(Some(identity));
+        self.go_on()?;
+        Ok(slept)
     }
 
-    /// Saves machine and disk together. The machine stands still and the overlay is tied to the state.
-    fn save(&self, path: &Path) -> Result<Slept> {
+    fn revertible(&self) -> bool {
+        self.fate == Fate::Revert
+    }
+
+    /// Saves machine and disk together. The machine stands still then, and the overlay takes no writes.
+    fn save(&self, path: &Path) -> Result<(Slept, [u8; 32])> {
         let key = self.state_key()?;
         let began = Instant::now();
-        let saved = sleep::save(self.machine(), path, key, &self.likeness)?;
+        let likeness = Likeness {
+            on: self.on.get(),
+            ..self.likeness.clone()
+        };
+        let saved = sleep::save(self.machine(), path, key, &likeness)?;
         // Until here the state belongs to nothing; from here on the overlay goes on with it alone.
-        if let Err(error) = self.disk.ask(Request::Sleep(*saved.identity.as_bytes())) {
-            remove(path)?;
-            return Err(error);
-        }
-        Ok(Slept {
+        let identity = *saved.identity.as_bytes();
+        self.disk()?.sleep(identity)?;
+        let slept = Slept {
             state_bytes: saved.bytes,
             file_bytes: saved.file_bytes,
             took: began.elapsed(),
-        })
+        };
+        Ok((slept, identity))
+    }
+
+    /// Goes on as if there had been no sleep.
+    fn call_off(&self, state: &Path) -> Result<()> {
+        self.disk()?.wake()?;
+        remove(state)?;
+        self.go_on()
     }
 
     fn go_on(&self) -> Result<()> {
@@ -262,25 +278,37 @@ impl<'a> Session<'a> {
                 .remedy("look at the guest's console; start the session again to try once more"));
         };
         std::thread::sleep(pause);
-        self.machine = None;
-        self.machine = Some(Arc::from(self.hypervisor.create(&self.spec)?));
-        self.machine().start()?;
+        let machine = self.hypervisor.create(&self.spec)?;
+        machine.start()?;
+        self.machine = Arc::from(machine);
         self.tell(Code::MachineRestarted, "the machine was started again");
         Ok(())
     }
 
     /// Ends the session; the machine, if it still runs, like a plug that is pulled. What the guest flushed
-    /// is on disk when this returns.
-    pub fn end(mut self, fate: Fate) -> Result<Option<Exit>> {
-        let exit = match self.machine.take() {
-            Some(machine) => Some(machine.stop(STOP_WITHIN)?),
-            None => None,
+    /// is on disk when this returns, or forgotten if the session is revertible.
+    pub fn end(mut self) -> Result<Exit> {
+        let stopped = self.machine.stop(STOP_WITHIN);
+        let finished = self.finish();
+        let exit = stopped?;
+        finished.map(|()| exit)
+    }
+
+    /// Ends everything but the lock. Once.
+    fn finish(&mut self) -> Result<()> {
+        let Some(disk) = self.disk.take() else {
+            return Ok(());
         };
-        let closed = self.disk.close();
-        if fate == Fate::Revert && self.revertible {
-            revert(&self.folder.overlay())?;
+        self.follow = None;
+        if let Err(error) = self.machine.kill() {
+            tracing::warn!(%error, "the machine");
         }
-        closed.map(|()| exit)
+        let closed = disk.close();
+        match self.fate {
+            Fate::Keep => closed,
+            // What its server could not flush is of no interest any more.
+            Fate::Revert => revert(&self.folder.overlay(true)),
+        }
     }
 
     fn tell(&self, code: Code, text: impl Into<String>) {
@@ -288,8 +316,20 @@ impl<'a> Session<'a> {
     }
 }
 
-/// A machine that stands where it slept, and its disk.
-type Awake = (Box<dyn Machine>, DiskServer);
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.finish() {
+            tracing::warn!(%error, "the session did not end in good order");
+        }
+    }
+}
+
+/// A machine that stands where it slept, its disk, and the kept boot below it, if any.
+struct Awake {
+    machine: Box<dyn Machine>,
+    disk: DiskServer,
+    on: Option<[u8; 32]>,
+}
 
 /// Everything before there is a machine.
 struct Beginning<'a> {
@@ -297,6 +337,7 @@ struct Beginning<'a> {
     setup: Setup,
     hypervisor: &'a dyn Hypervisor,
     likeness: Likeness,
+    accelerator: Accelerator,
     state_key: Option<WrappingKey>,
     notices: Sender<Notice>,
 }
@@ -304,51 +345,68 @@ struct Beginning<'a> {
 impl<'a> Beginning<'a> {
     fn new(
         folder: Folder,
-        mut setup: Setup,
+        setup: Setup,
         hypervisor: &'a dyn Hypervisor,
         notices: Sender<Notice>,
     ) -> Result<Self> {
-        let socket = setup.spec.run_dir.join("disk.sock");
-        setup.spec.disk = match setup.frontend {
-            Frontend::Nbd => DiskEndpoint::nbd_unix(socket, ""),
-            Frontend::VhostUser => DiskEndpoint::vhost_user_blk(socket, setup.spec.cpus.into()),
-        };
-        let state_key = setup
-            .key
-            .as_ref()
-            .map(|key| keys::of_state(&key.key))
-            .transpose()?;
-        if let Some(key) = &state_key
-            && let Some(saved) = sleep::likeness(&folder.state(), key)
-            && !setup.boot_anew
-        {
-            // A machine that sleeps wakes as large as it was, whatever suits the host today.
-            setup.spec.memory_mib = saved.memory_mib;
-            setup.spec.cpus = saved.cpus;
-        }
+        let key = setup.key.as_ref().map(|key| keys::of_state(&key.key));
+        let state_key = key.transpose()?;
         let accelerator = hypervisor.acceleration(setup.spec.accelerator)?.accelerator;
-        Ok(Self {
+        let mut beginning = Self {
             likeness: Likeness::of(&setup.spec, accelerator),
+            accelerator,
             folder,
             setup,
             hypervisor,
             state_key,
             notices,
-        })
+        };
+        beginning.attach();
+        Ok(beginning)
+    }
+
+    /// Fills in the disk, which follows the processors.
+    fn attach(&mut self) {
+        let spec = &mut self.setup.spec;
+        let socket = spec.run_dir.join("disk.sock");
+        spec.disk = match self.setup.frontend {
+            Frontend::Nbd => DiskEndpoint::nbd_unix(socket, ""),
+            Frontend::VhostUser => DiskEndpoint::vhost_user_blk(socket, spec.cpus.into()),
+        };
+        self.likeness = Likeness::of(spec, self.accelerator);
+    }
+
+    /// A machine that slept wakes as large as it was, whatever suits the host today.
+    fn adopt(&mut self, saved: &Likeness) {
+        self.setup.spec.memory_mib = saved.memory_mib;
+        self.setup.spec.cpus = saved.cpus;
+        self.attach();
+    }
+
+    fn overlay(&self) -> PathBuf {
+        self.folder.overlay(self.setup.revertible)
     }
 
     /// Forgets what must not be there: what a revertible session left that was killed, and what is not
     /// wanted any more.
     fn tidy(&self) -> Result<()> {
-        let (state, overlay) = (self.folder.state(), self.folder.overlay());
+        self.folder.sweep()?;
+        let state = self.folder.state();
         if self.setup.boot_anew {
             remove(&state)?;
             drop_booted(&self.folder)?;
+        } else if there(&state) && sleeps(&self.folder.overlay(!self.setup.revertible))? {
+            let (is, remedy) = match self.setup.revertible {
+                true => ("durable", "start it without --revertible"),
+                false => ("revertible", "start it with --revertible"),
+            };
+            let what = format!("the session that sleeps in this folder is {is}");
+            let remedy = format!("{remedy}, or drop what sleeps with --boot-anew");
+            return Err(Error::new(ErrorKind::Request, what).remedy(remedy));
         }
-        let asleep = there(&state) && is_suspended(&overlay);
-        if self.setup.revertible && there(&overlay) && !asleep {
-            remove(&state)?;
-            revert(&overlay)?;
+        let left = self.folder.overlay(true);
+        if there(&left) && !(there(&state) && sleeps(&left)?) {
+            revert(&left)?;
             if !self.setup.boot_anew {
                 let text = "forgot what a session that did not end in good order had written";
                 self.tell(Code::LeftoverReverted, text);
@@ -361,142 +419,151 @@ impl<'a> Beginning<'a> {
         drop(self.notices.send(Notice::new(code, text)));
     }
 
-    fn serve(&self, wakes: Option<[u8; 32]>) -> Result<DiskServer> {
-        let (setup, socket) = (
-            &self.setup,
-            match &self.setup.spec.disk {
-                DiskEndpoint::NbdUnix { socket, .. }
-                | DiskEndpoint::VhostUserBlk { socket, .. } => socket.clone(),
-                _ => return Err(Error::new(ErrorKind::Request, "a disk that is not ours")),
-            },
-        );
+    fn serve(&self, wakes: Option<[u8; 32]>, on: Option<[u8; 32]>) -> Result<DiskServer> {
+        let setup = &self.setup;
         let order = Order {
             disk: absolute(&setup.disk)?,
             format: setup.format.clone(),
-            overlay: self.folder.overlay(),
+            overlay: self.overlay(),
             quota: setup.quota,
             wakes,
-            socket,
+            again: false,
+            on: on.map(|saved| (self.folder.booted_overlay(), saved)),
+            socket: setup.spec.run_dir.join("disk.sock"),
             frontend: setup.frontend,
             header: setup.key.as_ref().map(|key| key.header),
         };
+        for path in [&order.disk, &order.overlay, &order.socket] {
+            if path.to_str().is_none() {
+                let what = format!("{}: the name is not UTF-8", path.display());
+                return Err(Error::new(ErrorKind::Request, what));
+            }
+        }
         let key = setup.key.as_ref().map(copy_of).transpose()?;
         DiskServer::start(setup.program.clone(), order, key, self.notices.clone())
     }
 
-    /// Goes on with a saved state, if there is one that is good for anything.
-    fn wake(&self, path: &Path, began: Began) -> Result<Option<Awake>> {
-        let Some(key) = self.state_key.as_ref().filter(|_| there(path)) else {
+    /// Goes on where the session slept, if it did and the state is good for anything.
+    fn wake(&mut self) -> Result<Option<Awake>> {
+        let path = self.folder.state();
+        if !there(&path) {
             return Ok(None);
-        };
-        let file = match sleep::open(path, key, &self.likeness) {
-            Ok(file) => file,
-            Err(unwoken) => return self.unwoken(unwoken, path, None),
-        };
-        let identity = *file.identity().as_bytes();
-        let disk = match self.serve(Some(identity)) {
-            Ok(disk) => disk,
-            Err(error) if error.kind() == ErrorKind::Busy => {
-                self.tell(
-                    Code::StateOutdated,
-                    format!("the saved state is dropped, the machine boots: {error}"),
-                );
-                remove(path)?;
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        match self.wake_machine(&file) {
-            Ok(machine) => {
-                // From the first write on the state is out of date; a booted one stays for the next time.
-                if began == Began::Resumed {
-                    remove(path)?;
-                }
-                let (code, text) = match began {
-                    Began::FromBooted => (Code::FromBooted, "the machine goes on after its boot"),
-                    _ => (Code::Resumed, "the machine goes on where it slept"),
-                };
-                self.tell(code, text);
-                Ok(Some((machine, disk)))
-            }
-            Err(unwoken) => self.unwoken(unwoken, path, Some((disk, identity))),
         }
-    }
-
-    fn wake_machine(&self, file: &SealedFile) -> Result<Box<dyn Machine>, Unwoken> {
-        sleep::wake(self.hypervisor, &self.setup.spec, file)
-    }
-
-    /// A state that never wakes is dropped. One that does not now is tied to its disk again, and stays.
-    fn unwoken(
-        &self,
-        unwoken: Unwoken,
-        path: &Path,
-        disk: Option<(DiskServer, [u8; 32])>,
-    ) -> Result<Option<Awake>> {
-        match unwoken {
-            Unwoken::Bad(error) => {
-                self.tell(
-                    Code::StateRefused,
-                    format!("the saved state is dropped, the machine boots: {error}"),
-                );
-                match disk {
-                    Some((disk, _)) => disk.close()?,
-                    // The overlay is still tied to what cannot be opened: it is untied by waking it.
-                    None => self.untie(),
+        match self.wake_from(&path, false) {
+            Ok(awake) => {
+                // Out of date from here on, whether it goes or not.
+                if let Err(error) = remove(&path) {
+                    tracing::warn!(%error, "the saved state stays");
                 }
-                remove(path)?;
+                self.tell(Code::Resumed, "the machine goes on where it slept");
+                Ok(Some(awake))
+            }
+            Err(Unwoken::NotNow(error)) => Err(error),
+            Err(Unwoken::Bad(error)) => {
+                let code = match error.kind() {
+                    ErrorKind::Outdated => Code::StateOutdated,
+                    _ => Code::StateRefused,
+                };
+                let text = format!("the saved state is dropped, the machine boots: {error}");
+                self.tell(code, text);
+                remove(&path)?;
                 Ok(None)
             }
-            Unwoken::NotNow(error) => {
-                if let Some((disk, identity)) = disk {
-                    disk.ask(Request::Sleep(identity))?;
-                    disk.close()?;
-                }
-                Err(error)
+        }
+    }
+
+    /// Goes on from a kept boot, if there is one. It is a convenience: whatever is wrong with it, the
+    /// machine boots.
+    fn wake_booted(&mut self) -> Result<Option<Awake>> {
+        let path = self.folder.booted_state();
+        if !there(&path) {
+            return Ok(None);
+        }
+        match self.wake_from(&path, true) {
+            Ok(awake) => {
+                self.tell(Code::FromBooted, "the machine goes on after its boot");
+                Ok(Some(awake))
+            }
+            Err(Unwoken::NotNow(error)) if error.kind() == ErrorKind::Busy => Err(error),
+            Err(Unwoken::NotNow(error) | Unwoken::Bad(error)) => {
+                let text = format!("the kept boot is dropped, the machine boots: {error}");
+                self.tell(Code::BootedDropped, text);
+                drop_booted(&self.folder)?;
+                revert(&self.overlay())?;
+                Ok(None)
             }
         }
     }
 
-    /// Lets an overlay go on without its state.
-    fn untie(&self) {
-        let overlay = self.folder.overlay();
-        if let Ok(found) = vdisk::overlay::inspect(&overlay)
-            && let vdisk::overlay::State::Suspended(state) = found.state
-        {
-            match self.serve(Some(state)).and_then(DiskServer::close) {
-                Ok(()) => {}
-                Err(error) => tracing::warn!(%error, "the overlay stays asleep"),
-            }
-        }
+    /// A machine that goes on with a saved state, and its disk; nothing is out of date before both are
+    /// there.
+    fn wake_from(&mut self, path: &Path, booted: bool) -> Result<Awake, Unwoken> {
+        let key = self.state_key.as_ref().ok_or_else(|| {
+            let what = "the saved state was made with a disk that is encrypted, and this one is not";
+            Unwoken::NotNow(
+                Error::new(ErrorKind::Request, what).remedy("name the disk it was made with"),
+            )
+        })?;
+        let (file, saved) = sleep::open(path, key)?;
+        self.adopt(&saved);
+        sleep::check_likeness(&saved, &self.likeness)?;
+        let identity = *file.identity().as_bytes();
+        let (wakes, on) = match booted {
+            true => (None, Some(identity)),
+            false => (Some(identity), saved.on),
+        };
+        let disk = self.serve(wakes, on).map_err(|error| match error.kind() {
+            ErrorKind::Outdated => Unwoken::Bad(error),
+            _ => Unwoken::NotNow(error),
+        })?;
+        let machine = sleep::wake(self.hypervisor, &self.setup.spec, &file)?;
+        disk.wake().map_err(Unwoken::NotNow)?;
+        Ok(Awake { machine, disk, on })
     }
 
     fn boot(self) -> Result<Session<'a>> {
+        let overlay = self.overlay();
         // A state that is gone must not keep its disk from being used.
-        if !there(&self.folder.state()) && is_suspended(&self.folder.overlay()) {
-            self.untie();
+        if !there(&self.folder.state()) && sleeps(&overlay)? {
+            self.untie(&overlay)?;
         }
-        let disk = self.serve(None)?;
+        let disk = self.serve(None, None)?;
         let machine = self.hypervisor.create(&self.setup.spec)?;
-        Ok(self.into_session(machine, disk, Began::Boot))
+        let awake = Awake {
+            machine,
+            disk,
+            on: None,
+        };
+        Ok(self.into_session(awake, Began::Boot))
     }
 
-    fn into_session(
-        self,
-        machine: Box<dyn Machine>,
-        disk: DiskServer,
-        began: Began,
-    ) -> Session<'a> {
+    /// Lets an overlay go on without its state.
+    fn untie(&self, overlay: &Path) -> Result<()> {
+        let found = vdisk::overlay::inspect(overlay)
+            .map_err(|e| Error::new(ErrorKind::Disk, "look at the overlay").because(e))?;
+        if let vdisk::overlay::State::Suspended(state) = found.state {
+            let disk = self.serve(Some(state), None)?;
+            disk.wake()?;
+            disk.close()?;
+        }
+        Ok(())
+    }
+
+    fn into_session(self, awake: Awake, began: Began) -> Session<'a> {
         Session {
             follow: None,
-            machine: Some(Arc::from(machine)),
-            disk,
+            machine: Arc::from(awake.machine),
+            disk: Some(awake.disk),
             hypervisor: self.hypervisor,
             spec: self.setup.spec,
             likeness: self.likeness,
             state_key: self.state_key,
             began,
-            revertible: self.setup.revertible,
+            fate: match self.setup.revertible {
+                true => Fate::Revert,
+                false => Fate::Keep,
+            },
+            on: Cell::new(awake.on),
             restarts: Budget::new(5, Duration::from_secs(600), Duration::from_secs(1)),
             notices: self.notices,
             folder: self.folder,
@@ -520,9 +587,15 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(Error::file("cannot find the disk", path))
 }
 
-fn is_suspended(overlay: &Path) -> bool {
-    let found = vdisk::overlay::inspect(overlay);
-    found.is_ok_and(|found| matches!(found.state, vdisk::overlay::State::Suspended(_)))
+/// Whether an overlay belongs to a saved state. What cannot be told stops everything: nobody may take it
+/// for a no.
+fn sleeps(overlay: &Path) -> Result<bool> {
+    if !there(overlay) {
+        return Ok(false);
+    }
+    vdisk::overlay::inspect(overlay)
+        .map(|found| matches!(found.state, vdisk::overlay::State::Suspended(_)))
+        .map_err(|e| Error::new(ErrorKind::Disk, "look at what was written").because(e))
 }
 
 fn drop_booted(folder: &Folder) -> Result<()> {
@@ -534,42 +607,17 @@ fn drop_booted(folder: &Folder) -> Result<()> {
     Ok(())
 }
 
-/// Forgets an overlay, key first.
+/// Forgets an overlay, key first. A server that was left behind may still be at its last flush.
 fn revert(overlay: &Path) -> Result<()> {
-    if !there(overlay) {
-        return Ok(());
-    }
-    vdisk::overlay::revert(overlay)
-        .map_err(|e| Error::new(ErrorKind::Disk, "revert the session").because(e))
-}
-
-/// Copies a file's data and leaves its holes holes.
-fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
-    use nix::unistd::{Whence, lseek};
-    use std::io::{Read, Seek, SeekFrom, Write};
-    let copy = || -> std::io::Result<()> {
-        let source = File::open(from)?;
-        let folder = to.parent().unwrap_or(Path::new("."));
-        let mut draft = tempfile::NamedTempFile::new_in(folder)?;
-        let len = source.metadata()?.len();
-        draft.as_file().set_len(len)?;
-        let mut at = 0;
-        while at < len {
-            // The end of the file is a hole that is not there.
-            let Ok(data) = lseek(&source, at.cast_signed(), Whence::SeekData) else {
-                break;
-            };
-            let hole = lseek(&source, data, Whence::SeekHole)?;
-            let (data, hole) = (data.cast_unsigned(), hole.cast_unsigned());
-            (&source).seek(SeekFrom::Start(data))?;
-            draft.as_file_mut().seek(SeekFrom::Start(data))?;
-            std::io::copy(&mut (&source).take(hole - data), draft.as_file_mut())?;
-            at = hole;
+    let deadline = Instant::now() + STOP_WITHIN;
+    while there(overlay) {
+        match vdisk::overlay::revert(overlay) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() != vdisk::ErrorKind::Busy || Instant::now() > deadline => {
+                return Err(Error::new(ErrorKind::Disk, "revert the session").because(error));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
-        draft.as_file_mut().flush()?;
-        draft.as_file().sync_all()?;
-        draft.persist(to)?;
-        Ok(())
-    };
-    copy().map_err(Error::file("cannot copy the overlay", from))
+    }
+    Ok(())
 }

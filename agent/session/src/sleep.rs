@@ -5,8 +5,12 @@ use crate::{Error, ErrorKind, Result};
 use medley_hypervisor::{Accelerator, Boot, Hypervisor, Machine, MachineSpec};
 use medley_sealing::{Cancel, Options, SealedFile, Summary, WrappingKey, seal};
 use serde::{Deserialize, Serialize};
-use std::io::pipe;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io::{PipeReader, Read, pipe};
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +37,8 @@ pub struct Likeness {
     pub folders: Vec<String>,
     /// How the disk is attached.
     pub disk: String,
+    /// The kept boot that lies below what was written.
+    pub on: Option<[u8; 32]>,
 }
 
 impl Likeness {
@@ -55,6 +61,7 @@ impl Likeness {
                 }
                 _ => "other".into(),
             },
+            on: None,
         }
     }
 
@@ -83,6 +90,28 @@ pub struct Slept {
     pub took: Duration,
 }
 
+/// A pipe whose reading ends when somebody says so.
+struct Interruptible<'a> {
+    pipe: PipeReader,
+    over: &'a AtomicBool,
+}
+
+impl Read for Interruptible<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let mut ready = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut ready, PollTimeout::from(200u8)) {
+                Ok(0) if self.over.load(Ordering::Acquire) => {
+                    return Err(std::io::Error::other("the machine was not saved to its end"));
+                }
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return self.pipe.read(buffer),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
 /// Seals the machine's state under this path. The machine stands still then.
 pub fn save(
     machine: &dyn Machine,
@@ -94,12 +123,17 @@ pub fn save(
     let (reader, writer) = pipe().map_err(|e| failed("no pipe for the state").because(e))?;
     let binding = serde_json::to_vec(likeness)
         .map_err(|e| failed("cannot describe the machine").because(e))?;
-    // Refused before the guest stands still, where the disk is plainly too full: what does not compress
-    // is as long as the guest's memory in use, of which nobody knows more than that it is not all.
     let options = Options::default();
+    let over = AtomicBool::new(false);
     let (sealed, saved) = thread::scope(|scope| {
+        let reader = Interruptible {
+            pipe: reader,
+            over: &over,
+        };
         let sealing = scope.spawn(|| seal(reader, path, key, &binding, &options));
         let saved = machine.save(writer);
+        // A hypervisor that failed may keep its end open.
+        over.store(saved.is_err(), Ordering::Release);
         (sealing.join(), saved)
     });
     let sealed = sealed.map_err(|_| failed("the sealing broke down"))?;
@@ -107,6 +141,10 @@ pub fn save(
         (Ok(sealed), Ok(())) => sealed
             .publish()
             .map_err(|e| failed("cannot keep the saved state").because(e)),
+        // The reader was told that it would not come to its end.
+        (Err(error), Err(saved)) if error.kind() == medley_sealing::ErrorKind::Source => {
+            Err(failed("cannot save the machine").because(saved))
+        }
         // The hypervisor only knows that nobody reads any more; the reader knows why.
         (Err(error), _) => Err(failed("cannot seal the machine's state").because(error)),
         (Ok(_), Err(error)) => Err(failed("cannot save the machine").because(error)),
@@ -122,34 +160,42 @@ pub enum Unwoken {
     NotNow(Error),
 }
 
-/// Opens a saved state for a machine like this.
-pub fn open(path: &Path, key: &WrappingKey, likeness: &Likeness) -> Result<SealedFile, Unwoken> {
+/// Opens a saved state, and tells what machine it is of.
+pub fn open(path: &Path, key: &WrappingKey) -> Result<(SealedFile, Likeness), Unwoken> {
+    let failed = || Error::new(ErrorKind::State, "the saved state");
     let file = SealedFile::open(path, key).map_err(|error| {
-        let unwoken = if is_bad(&error) {
-            Unwoken::Bad
-        } else {
-            Unwoken::NotNow
-        };
-        unwoken(Error::new(ErrorKind::State, "the saved state").because(error))
+        let bad = is_bad(&error);
+        let error = failed().because(error);
+        match bad {
+            true => Unwoken::Bad(error),
+            false => Unwoken::NotNow(error.remedy(
+                "name the disk it was made with, or drop what sleeps with --boot-anew",
+            )),
+        }
     })?;
-    let other: Likeness = serde_json::from_slice(file.binding())
-        .map_err(|e| Unwoken::Bad(Error::new(ErrorKind::State, "the saved state").because(e)))?;
-    match other.difference(likeness) {
-        None => Ok(file),
-        Some(why) => Err(Unwoken::NotNow(
-            Error::new(
-                ErrorKind::State,
-                format!("the saved machine is another: its {why}"),
-            )
-            .remedy("start it as it was, or drop the saved state"),
-        )),
-    }
+    let likeness = serde_json::from_slice(file.binding())
+        .map_err(|error| Unwoken::NotNow(failed().because(error).remedy(OTHER_HOST)))?;
+    Ok((file, likeness))
 }
 
-/// The machine a state was saved of, as far as the state knows.
-pub fn likeness(path: &Path, key: &WrappingKey) -> Option<Likeness> {
-    let file = SealedFile::open(path, key).ok()?;
-    serde_json::from_slice(file.binding()).ok()
+const OTHER_HOST: &str =
+    "start it as and where it was saved, or drop what sleeps with --boot-anew";
+
+/// Whether a machine can go on where the saved one stood.
+pub fn check_likeness(saved: &Likeness, machine: &Likeness) -> Result<(), Unwoken> {
+    let machine = Likeness {
+        on: saved.on,
+        ..machine.clone()
+    };
+    match saved.difference(&machine) {
+        None => Ok(()),
+        Some(why) => {
+            let what = format!("the saved machine is another: its {why}");
+            Err(Unwoken::NotNow(
+                Error::new(ErrorKind::State, what).remedy(OTHER_HOST),
+            ))
+        }
+    }
 }
 
 /// A machine that stands where the state was saved.
@@ -184,7 +230,7 @@ pub fn wake(
                 Error::new(ErrorKind::State, what).because(error),
             ))
         }
-        (_, Err(error)) => Err(Unwoken::NotNow(error.into())),
+        (_, Err(error)) => Err(Unwoken::NotNow(Error::from(error).remedy(OTHER_HOST))),
         (Err(error), Ok(_)) => Err(Unwoken::NotNow(
             Error::new(ErrorKind::State, "read the saved state").because(error),
         )),
@@ -196,6 +242,6 @@ fn is_bad(error: &medley_sealing::Error) -> bool {
     use medley_sealing::ErrorKind as Kind;
     matches!(
         error.kind(),
-        Kind::Foreign | Kind::Key | Kind::Corrupt | Kind::Truncated | Kind::Stale
+        Kind::Foreign | Kind::Corrupt | Kind::Truncated
     )
 }

@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use medley_hypervisor::qemu::Qemu;
 use medley_hypervisor::{
-    Acceleration, AcceleratorChoice, Channel, DiskEndpoint, MachineSpec, Network, Serial,
+    Acceleration, AcceleratorChoice, Channel, DiskEndpoint, MachineSpec, Network, Serial, State,
+    StopReason,
 };
 use medley_memory::{Controller, HostSource, MemoryPolicy};
 use medley_session::{
-    Began, Fate, Folder, Frontend, Heartbeat, Notice, Program, Session, Setup, Slept,
+    Began, Folder, Frontend, Heartbeat, Notice, Program, Session, Setup, Slept,
 };
 use serde::Serialize;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 
 use super::{Boot, Booted, Net, Planned, cpus, how, machine_name, sink, source};
 use crate::args::Keys;
@@ -164,7 +166,6 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         Net::User => Network::User,
     };
     let qemu = ready.qemu.with_acceleration(ready.acceleration.clone());
-    let program = std::env::current_exe().map_err(Failure::io("find this program"))?;
     let revertible = args.revertible;
     let setup = Setup {
         disk: args.disk.disk.clone(),
@@ -175,9 +176,10 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         quota: args.session.quota(),
         revertible,
         boot_anew: args.sleep.boot_anew,
-        program: Program::new(move || {
-            let mut command = Command::new(&program);
-            command.arg(DISK_SERVER);
+        program: Program::new(|| {
+            // This very program, also after another version was installed over it.
+            let mut command = Command::new("/proc/self/exe");
+            command.arg0("medley").arg(DISK_SERVER);
             command
         }),
     };
@@ -194,6 +196,9 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     });
     notices.tell();
     let mut session = session?;
+    if args.sleep.keep_booted {
+        session.can_sleep()?;
+    }
     let seconds_to_begin = began_at.elapsed().as_secs_f64();
 
     let kept = match (&ready.script, sink(&args.serial, ui)?) {
@@ -237,7 +242,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(failure) => {
-                let ended = session.end(Fate::Revert);
+                let ended = session.end();
                 return Err(match ended {
                     Ok(_) => failure,
                     Err(also) => failure.remedy(&also.to_string()),
@@ -247,7 +252,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         first_ready = first_ready.or(outcome.ready);
         match outcome.end {
             End::Exit(exit) => {
-                session.end(Fate::Revert)?;
+                session.end()?;
                 break (End::Exit(exit), None);
             }
             End::Unwanted(exit) => {
@@ -262,8 +267,17 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
                     let (awake, error) = *still;
                     ui.note(format_args!("medley: the machine does not sleep: {error}"));
                     session = awake;
+                    // It may have ended just then.
+                    if let Some(exit) = session.machine().wait_exit(Duration::ZERO) {
+                        let exit = match exit.reason {
+                            StopReason::GuestShutdown => End::Exit(exit),
+                            _ => End::Unwanted(exit),
+                        };
+                        session.end()?;
+                        break (exit, None);
+                    }
                     if matches!(source, crate::console::Source::Script(_)) {
-                        session.end(Fate::Revert)?;
+                        session.end()?;
                         return Err(error.into());
                     }
                 }
@@ -336,18 +350,31 @@ impl Sleeper for Watched<'_> {
     fn is_silent(&self) -> bool {
         self.notices.tell();
         let mut heartbeat = self.heartbeat.borrow_mut();
-        heartbeat
-            .as_mut()
-            .is_some_and(|heartbeat| heartbeat.is_silent(Instant::now()))
+        let Some(heartbeat) = heartbeat.as_mut() else {
+            return false;
+        };
+        // A machine that stands still, or was made to, cannot be heard.
+        if self.session.machine().state() != State::Running {
+            heartbeat.forget();
+            return false;
+        }
+        heartbeat.is_silent(Instant::now())
     }
 
     fn ready(&self) -> Result<()> {
         if self.keep_booted.take() {
-            let kept = self.session.keep_booted()?;
-            self.notices.ui.note(format_args!(
-                "medley: kept the machine as it is now, in {}",
-                size::human(kept.file_bytes)
-            ));
+            let ui = self.notices.ui;
+            match self.session.keep_booted() {
+                Ok(kept) => ui.note(format_args!(
+                    "medley: kept the machine as it is now, in {}",
+                    size::human(kept.file_bytes)
+                )),
+                // The session itself is none the worse for it.
+                Err(error) => ui.note(format_args!("medley: the boot is not kept: {error}")),
+            }
+            if let Some(heartbeat) = self.heartbeat.borrow_mut().as_mut() {
+                heartbeat.forget();
+            }
         }
         Ok(())
     }
