@@ -86,7 +86,7 @@ impl Now {
     fn kill(&mut self) {
         self.stream = None;
         if let Some(pid) = self.pid {
-            drop(kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL));
+            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
         }
     }
 }
@@ -130,7 +130,9 @@ impl DiskServer {
         let keeper = thread::Builder::new()
             .name("disk-keeper".into())
             .spawn(move || theirs.keep(child))
-            .map_err(|e| Error::new(ErrorKind::Disk, "no thread for the disk's server").because(e))?;
+            .map_err(|e| {
+                Error::new(ErrorKind::Disk, "no thread for the disk's server").because(e)
+            })?;
         Ok(Self {
             shared,
             keeper: Some(keeper),
@@ -170,7 +172,11 @@ impl DiskServer {
     /// Asks the server something. A server that dies over it, or does not answer, is started again, and
     /// asked once more.
     fn ask(&self, request: Request) -> Result<()> {
-        let _turn = self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self
+            .shared
+            .turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let failed = |why: String| Error::new(ErrorKind::Disk, format!("{request:?}: {why}"));
         for _ in 0..2 {
             let mut stream = self.shared.stream().map_err(failed)?;
@@ -270,7 +276,9 @@ impl Shared {
             if now.ending {
                 now.ended = Some(match clean {
                     true => Ok(()),
-                    false => Err(format!("it ended with {words}: the last writes may be lost")),
+                    false => Err(format!(
+                        "it ended with {words}: the last writes may be lost"
+                    )),
                 });
                 drop(now);
                 return self.changed.notify_all();

@@ -64,7 +64,7 @@ impl Folder {
             .set_len(0)
             .and_then(|()| writeln!(&mut *lock, "{}", std::process::id()));
         written.map_err(Error::file("cannot write the session's lock", &path))?;
-        Ok(Self { path, lock: lock })
+        Ok(Self { path, lock })
     }
 
     /// Removes what was never finished and has no name that anybody looks for.

@@ -180,7 +180,10 @@ impl Served {
                     quota: order.quota,
                     resume: wakes,
                     asleep: true,
-                    on: order.on.clone().map(|(overlay, saved)| Kept { overlay, saved }),
+                    on: order
+                        .on
+                        .clone()
+                        .map(|(overlay, saved)| Kept { overlay, saved }),
                     ..OverlayOptions::default()
                 },
             },

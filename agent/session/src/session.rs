@@ -7,7 +7,9 @@ use crate::server::{Frontend, Order};
 use crate::sleep::{self, Likeness, Slept, Unwoken};
 use crate::watchdog::Budget;
 use crate::{Code, Error, ErrorKind, Notice, Result, keys};
-use medley_hypervisor::{Accelerator, DiskEndpoint, Exit, Hypervisor, Machine, MachineSpec, State, StopReason};
+use medley_hypervisor::{
+    Accelerator, DiskEndpoint, Exit, Hypervisor, Machine, MachineSpec, State, StopReason,
+};
 use medley_memory::{Controller, Follow, Source};
 use medley_sealing::WrappingKey;
 use serde::Serialize;
@@ -200,7 +202,10 @@ impl<'a> Session<'a> {
     pub fn keep_booted(&self) -> Result<Slept> {
         let (state, below) = (self.folder.booted_state(), self.folder.booted_overlay());
         if self.on.get().is_some() {
-            return Err(Error::new(ErrorKind::Request, "this session began on a kept boot"));
+            return Err(Error::new(
+                ErrorKind::Request,
+                "this session began on a kept boot",
+            ));
         }
         drop_booted(&self.folder)?;
         let (slept, identity) = match self.save(&state) {
@@ -499,7 +504,8 @@ impl<'a> Beginning<'a> {
     /// there.
     fn wake_from(&mut self, path: &Path, booted: bool) -> Result<Awake, Unwoken> {
         let key = self.state_key.as_ref().ok_or_else(|| {
-            let what = "the saved state was made with a disk that is encrypted, and this one is not";
+            let what =
+                "the saved state was made with a disk that is encrypted, and this one is not";
             Unwoken::NotNow(
                 Error::new(ErrorKind::Request, what).remedy("name the disk it was made with"),
             )

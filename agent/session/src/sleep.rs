@@ -4,9 +4,9 @@
 use crate::{Error, ErrorKind, Result};
 use medley_hypervisor::{Accelerator, Boot, Hypervisor, Machine, MachineSpec};
 use medley_sealing::{Cancel, Options, SealedFile, Summary, WrappingKey, seal};
-use serde::{Deserialize, Serialize};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
 use std::io::{PipeReader, Read, pipe};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -102,7 +102,9 @@ impl Read for Interruptible<'_> {
             let mut ready = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
             match poll(&mut ready, PollTimeout::from(200u8)) {
                 Ok(0) if self.over.load(Ordering::Acquire) => {
-                    return Err(std::io::Error::other("the machine was not saved to its end"));
+                    return Err(std::io::Error::other(
+                        "the machine was not saved to its end",
+                    ));
                 }
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) => return self.pipe.read(buffer),
@@ -168,9 +170,10 @@ pub fn open(path: &Path, key: &WrappingKey) -> Result<(SealedFile, Likeness), Un
         let error = failed().because(error);
         match bad {
             true => Unwoken::Bad(error),
-            false => Unwoken::NotNow(error.remedy(
-                "name the disk it was made with, or drop what sleeps with --boot-anew",
-            )),
+            false => Unwoken::NotNow(
+                error
+                    .remedy("name the disk it was made with, or drop what sleeps with --boot-anew"),
+            ),
         }
     })?;
     let likeness = serde_json::from_slice(file.binding())
@@ -178,8 +181,7 @@ pub fn open(path: &Path, key: &WrappingKey) -> Result<(SealedFile, Likeness), Un
     Ok((file, likeness))
 }
 
-const OTHER_HOST: &str =
-    "start it as and where it was saved, or drop what sleeps with --boot-anew";
+const OTHER_HOST: &str = "start it as and where it was saved, or drop what sleeps with --boot-anew";
 
 /// Whether a machine can go on where the saved one stood.
 pub fn check_likeness(saved: &Likeness, machine: &Likeness) -> Result<(), Unwoken> {

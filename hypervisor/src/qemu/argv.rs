@@ -153,7 +153,8 @@ impl Arguments {
             Accelerator::Kvm => ("kvm", "host"),
             Accelerator::Tcg => ("tcg", "max"),
         };
-        self.option("-machine", "q35");
+        // The guest's memory is in no core file of QEMU's.
+        self.option("-machine", "q35,dump-guest-core=off");
         self.option("-accel", accelerator);
         self.option("-cpu", cpu);
     }

@@ -146,6 +146,11 @@ impl Life {
 
     /// Takes the process's end. The monitor's last words, which may say why, are waited for.
     pub fn end(&self, ended: &Ended) {
+        for socket in &self.sockets {
+            // QEMU removes them itself unless it was killed. Before anybody learns of the end: the next
+            // machine may have the same ones.
+            drop(std::fs::remove_file(socket));
+        }
         let deadline = Instant::now() + MONITOR_LAG;
         let mut now = lock(&self.now);
         while now.monitored && Instant::now() < deadline {
@@ -167,10 +172,6 @@ impl Life {
         now.state = State::Stopped;
         now.exit = Some(exit.clone());
         drop(now);
-        for socket in &self.sockets {
-            // QEMU removes them itself unless it was killed.
-            drop(std::fs::remove_file(socket));
-        }
         self.changed.notify_all();
         self.broadcast.finish(Event::Stopped(exit));
     }

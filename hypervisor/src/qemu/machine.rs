@@ -181,8 +181,11 @@ impl Machine for QemuMachine {
         }
         self.life.pausing(true);
         let paused = self.ask("stop");
-        // If QEMU did not answer in time it may still obey: a late stop is then still ours.
-        if !matches!(&paused, Err(error) if error.kind() == ErrorKind::Timeout) {
+        if matches!(&paused, Err(error) if error.kind() == ErrorKind::Timeout) {
+            // It may still obey, when nobody expects it any more. It obeys in order, so this undoes it;
+            // the late stop is ours until then.
+            drop(self.ask("cont"));
+        } else {
             self.life.pausing(false);
         }
         paused.map(drop)

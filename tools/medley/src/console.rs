@@ -162,7 +162,8 @@ impl Console<'_> {
             ending: None,
             marker,
             ready: None,
-            halted: None,
+            // One that was halted before anybody listened.
+            halted: (self.machine.state() == State::Faulted).then(Instant::now),
             last: b'\n',
             input_open: true,
             outlet,

@@ -13,9 +13,7 @@ use medley_hypervisor::{
     StopReason,
 };
 use medley_memory::{Controller, HostSource, MemoryPolicy};
-use medley_session::{
-    Began, Folder, Frontend, Heartbeat, Notice, Program, Session, Setup, Slept,
-};
+use medley_session::{Began, Folder, Frontend, Heartbeat, Notice, Program, Session, Setup, Slept};
 use serde::Serialize;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
