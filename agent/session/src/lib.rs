@@ -29,6 +29,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use folder::{Folder, Status};
 pub use notice::{Code, Notice};
 pub use server::{Frontend, Order};
-pub use session::{Began, Fate, Session, Setup};
+pub use session::{Began, Session, Setup};
 pub use sleep::Slept;
 pub use watchdog::{Budget, Heartbeat};

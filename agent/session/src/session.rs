@@ -63,7 +63,7 @@ pub enum Began {
 
 /// What becomes of what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+enum Fate {
     /// It is there the next time.
     Keep,
     /// It is forgotten, key first.

@@ -31,7 +31,7 @@ pub fn rows(workspace: &Workspace, rounds: u32) -> Result<Vec<Row>> {
         if round == rounds {
             session.keep_booted()?;
         }
-        session.end(Fate::Revert)?;
+        session.end()?;
 
         let (_twin, time) = timed(|| {
             let mut twin = recipe.start()?;
@@ -52,7 +52,7 @@ pub fn rows(workspace: &Workspace, rounds: u32) -> Result<Vec<Row>> {
         kept.take(time);
         ensure!(session.began() == Began::FromBooted, "no boot was kept");
         workspace.console()?.run("true")?;
-        session.end(Fate::Revert)?;
+        session.end()?;
     }
     Ok(vec![
         Row::new("cold boot until ready, tiny X guest", ours.seconds(), "s")
