@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use medley_benches::interrupt;
 use medley_benches::rows::{Goal, Row};
-use medley_session::{Began, Fate};
+use medley_session::Began;
 
 use crate::plain;
 use crate::workspace::{Best, Workspace, timed};
