@@ -283,9 +283,8 @@ fn nothing_is_cached_where_direct_io_is_taken_back() {
     raw.read_exact_at(&mut bytes, 0).unwrap();
     set(OFlag::empty());
     assert!(raw.read_at(&mut bytes, 0).is_err());
-    assert!(raw.write_at(&[2; 4096], 0).is_err());
-    set(OFlag::O_DIRECT);
     raw.write_all_at(&[3; 100], 0).unwrap();
+    set(OFlag::O_DIRECT);
     raw.read_exact_at(&mut bytes, 0).unwrap();
     assert_eq!((bytes[99], bytes[100]), (3, 1));
     // The other way round there is nothing to refuse.
@@ -378,6 +377,7 @@ def both(a, b, flags):
     assert m[5000:5005] == b'world', 'a load after a write'
     os.pwrite(g, b'other', 5000)
     assert os.pread(f, 5, 5000) == b'other', 'a read after a write by the other name'
+    assert m[5000:5005] == b'world', 'a load sees that only after opening anew'
     m.close()
     h = os.open(a, os.O_RDWR | flags)
     m = mmap.mmap(h, 1 << 20)
@@ -476,4 +476,34 @@ fn dd_copies_odd_blocks() {
     );
     run("dd", &[&from, &to, "bs=12345", "status=none"]);
     assert!(fs::read(&out).unwrap() == bytes);
+}
+
+/// `dd` takes its `O_DIRECT` back for a last piece that is shorter than the others.
+#[test]
+fn dd_writes_odd_lengths_with_direct_io() {
+    let Some(mounted) = mount(vec![1; SIZE], |_| ()) else {
+        return;
+    };
+    let odd = patchwork((3 << 20) + 12345, 8);
+    let whole = [patchwork(SIZE, 9), footer(SIZE as u64).to_vec()].concat();
+    let from = mounted.dir.path().join("from");
+    for (file, bytes) in [(mounted.mount.raw(), odd), (mounted.mount.vhd(), whole)] {
+        fs::write(&from, &bytes).unwrap();
+        let (input, output) = (format!("if={}", text(&from)), format!("of={}", text(&file)));
+        run(
+            "dd",
+            &[
+                &input,
+                &output,
+                "bs=1M",
+                "oflag=direct",
+                "conv=notrunc",
+                "status=none",
+            ],
+        );
+        let on_disk = bytes.len().min(SIZE);
+        let mut found = vec![0; on_disk];
+        mounted.disk.read_at(0, &mut found).unwrap();
+        assert!(found == bytes[..on_disk]);
+    }
 }

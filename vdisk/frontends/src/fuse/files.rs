@@ -4,9 +4,10 @@
 //! names of the disk show the same bytes. There are two ways to it. A file that is opened with `O_DIRECT`
 //! bypasses the cache by itself, and the kernel has the pieces of one large request served at the same
 //! time; but it lets one writer at a time in. Any other open is made to bypass it by our answer: pieces
-//! come one after the other, and writers work side by side. Mapping a file into memory still works, where
-//! the kernel can; mapped pages are in the page cache, and those of one name show what is written through
-//! the other only when the file is opened anew.
+//! come one after the other, and writers work side by side, unless somebody has the file open with
+//! `O_DIRECT` (newer kernels let one at a time in then, too). What is mapped or spliced (`sendfile`) does go
+//! through the page cache, where the kernel can; pages of one name there show what is written through the
+//! other only when the file is opened anew.
 //!
 //! What was read is wiped from our buffers when their threads end; what is written passes through buffers
 //! of the FUSE library, which are freed as they are.
@@ -410,8 +411,9 @@ fn is_direct(flags: OpenFlags) -> bool {
     OFlag::from_bits_retain(flags.0).contains(OFlag::O_DIRECT)
 }
 
-/// A program can take `O_DIRECT` back (`fcntl`), and would read and write through the page cache from
-/// then on: such requests are refused.
+/// A program can take `O_DIRECT` back (`fcntl`), and would read what the page cache holds from then on:
+/// such reads are refused. Not writes: `dd` does it for a last piece of an odd length. They come to us at
+/// once; the page they touch stays with the kernel until the file is opened anew.
 fn check_uncached(fh: FileHandle, flags: OpenFlags) -> Result<(), Errno> {
     if fh == DIRECT && !is_direct(flags) {
         return Err(Errno::EINVAL);
@@ -546,19 +548,12 @@ impl Filesystem for Files {
         fh: FileHandle,
         offset: u64,
         data: &[u8],
-        write: WriteFlags,
-        flags: OpenFlags,
+        _: WriteFlags,
+        _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        // What comes from a mapped page comes through any handle, and without flags.
-        let mapped = write.contains(WriteFlags::FUSE_WRITE_CACHE);
-        let checked = if mapped {
-            Ok(())
-        } else {
-            check_uncached(fh, flags)
-        };
-        let node = checked.and_then(|()| Node::of(ino).ok_or(Errno::ENOENT));
+        let node = Node::of(ino).ok_or(Errno::ENOENT);
         match node.and_then(|node| self.write_file(node, offset, data)) {
             // Of pieces the kernel takes no short count: the program would be told of an I/O error.
             Ok(written) if fh == DIRECT && (written as usize) < data.len() => {
