@@ -7,6 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use vdisk::stack::{Stack, StackedLayer};
 use vdisk::store::{MemoryStore, Store};
+use vdisk::vhd::check::{RepairOptions, repair_store};
 use vdisk::vhd::{self, DiskType, DynamicHeader, Footer, Kind, NewParent};
 use vdisk::{Disk, ErrorKind, Result, SECTOR};
 
@@ -286,9 +287,9 @@ fn a_header_over_the_footer_is_refused() {
     }
 }
 
-/// Some writers put the footer right after the table's last entry, not at the next sector.
-#[test]
-fn a_table_without_padding_leaves_the_footer_alone() {
+/// Some writers put the footer right after the table's last entry, not at the next sector. The image, and
+/// where its table lies.
+fn without_padding() -> (Vec<u8>, usize) {
     let mut bytes = image();
     let footer = bytes.split_off(bytes.len() - 512);
     let table = bytes.len();
@@ -297,6 +298,12 @@ fn a_table_without_padding_leaves_the_footer_alone() {
     mend_checksum(&mut bytes[512..1536], 36);
     bytes.extend(entries);
     bytes.extend(&footer);
+    (bytes, table)
+}
+
+#[test]
+fn a_table_without_padding_leaves_the_footer_alone() {
+    let (bytes, table) = without_padding();
     let store = Arc::new(MemoryStore::new(bytes));
     let layer = vhd::open(store.clone(), false).unwrap().into_layer();
     let disk = Disk::new(Stack::new(vec![StackedLayer::new(layer, None)], false, "x").unwrap());
@@ -306,6 +313,21 @@ fn a_table_without_padding_leaves_the_footer_alone() {
     let opened = vhd::open(store.clone(), true).unwrap();
     assert!(opened.troubles.is_empty(), "{:?}", opened.troubles);
     assert_eq!(store.contents()[table + 4..table + 8], [0xff; 4]);
+}
+
+#[test]
+fn footers_behind_a_table_without_padding_are_repaired() {
+    let (whole, _) = without_padding();
+    let mut bytes = whole.clone();
+    for at in [0, whole.len() - 512] {
+        bytes[at + 58] ^= 1;
+        mend_checksum(&mut bytes[at..at + 512], 64);
+    }
+    let store = MemoryStore::new(bytes);
+    let done = repair_store(&store, RepairOptions::default()).unwrap();
+    assert_eq!(done.repaired.len(), 1);
+    assert!(done.after.is_sound(), "{:?}", done.after.findings);
+    assert!(store.contents() == whole);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! mends the one changes the other.
 
 use super::super::edit::Step;
-use super::super::layout::{Layout, Region};
+use super::super::layout::{Layout, Region, Use};
 use super::report::{Finding, Repair};
 
 const SHARED: &str = "another part of the image lies there too";
@@ -20,6 +20,10 @@ impl Ground {
     pub fn of(layout: &Layout) -> Self {
         let mut metadata = layout.metadata();
         metadata.retain(|region| layout.holds(region));
+        // Some writers do not pad the table to a whole sector: what follows its last entry is another's.
+        for table in metadata.iter_mut().filter(|r| r.used == Use::Table) {
+            table.end = table.start + u64::from(layout.header.entries) * 4;
+        }
         Self {
             metadata,
             slots: layout.slots().into_iter().map(|(start, _)| start).collect(),
