@@ -86,10 +86,12 @@ pub fn ancestors(
         }
         let (parent, file) = locate(&path, &link, &candidates, &seen, force)?;
         seen.push(file.id()?);
-        let store: Arc<dyn Store> = Arc::new(file.shared()?);
+        let file = file.shared()?;
+        let modified = file.modified()?;
+        let store: Arc<dyn Store> = Arc::new(file);
         let opened = vhd::open(store.clone(), true)?;
         if !force {
-            check_identity(&path, &parent, &link, &opened.footer)?;
+            check_identity(&path, &parent, &link, &opened.footer, modified)?;
         }
         if opened.footer.current_size != size {
             return Err(Error::new(
@@ -186,12 +188,14 @@ fn look_into(path: &Path, seen: &[FileId]) -> Result<Result<(FileStore, Footer),
     Ok(footer.map_or(Err("is not a VHD"), |footer| Ok((store, footer))))
 }
 
-/// Whether the parent is the disk it was when the child was made.
+/// Whether the parent is the disk it was when the child was made. Its name may lead elsewhere by now:
+/// `modified` is when the file was last written that is open, in seconds since 1970.
 pub(crate) fn check_identity(
     child: &Path,
     path: &Path,
     link: &ParentLink,
     parent: &Footer,
+    modified: i64,
 ) -> Result<()> {
     if parent.uuid != link.uuid {
         let what = format!("{} is not its parent any more", path.display());
@@ -199,7 +203,7 @@ pub(crate) fn check_identity(
             .at_path(child)
             .remedy("put the right parent in its place, or rebase the child"));
     }
-    if !timestamp_fits(path, link, parent) {
+    if !timestamp_fits(link, parent, modified) {
         let what = format!(
             "its parent {} was written to since the child was made",
             path.display()
@@ -225,11 +229,11 @@ pub(crate) fn check_has_time(path: &Path, parent: &Footer) -> Result<()> {
 }
 
 /// We note the time in the parent's footer; other writers do too, or note that of its file, or none.
-pub(crate) fn timestamp_fits(path: &Path, link: &ParentLink, parent: &Footer) -> bool {
-    let of_file = || look(path).ok().map(|m| (m.mtime() - 946_684_800) as u32);
+fn timestamp_fits(link: &ParentLink, parent: &Footer, modified: i64) -> bool {
+    let of_file = modified.saturating_sub(946_684_800) as u32;
     link.timestamp == 0
         || link.timestamp == parent.timestamp
-        || (!parent.is_ours() && of_file() == Some(link.timestamp))
+        || (!parent.is_ours() && of_file == link.timestamp)
 }
 
 /// A child to be made: a differencing VHD that reads as its parent does and keeps what is written.
@@ -307,4 +311,38 @@ pub(crate) fn canonical(path: &Path) -> Result<PathBuf> {
 
 fn look(path: &Path) -> Result<Metadata> {
     std::fs::metadata(path).map_err(|e| Error::io("cannot look at", e).at_path(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vhd::DiskType;
+
+    /// Some writers note the time of the parent's file.
+    #[test]
+    fn the_time_of_a_parent_is_that_of_the_file_that_was_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, other] = ["parent.vhd", "other.vhd"].map(|name| dir.path().join(name));
+        let mut parent = Footer::new(DiskType::Dynamic, 1 << 20);
+        parent.creator = *b"else";
+        (parent.timestamp, parent.uuid) = (7, Uuid::from_bytes([1; 16]));
+        let link = ParentLink {
+            uuid: parent.uuid,
+            timestamp: 1_000_000,
+            name: String::new(),
+            locators: Vec::new(),
+        };
+        for (path, noted) in [(&path, 1_000_000), (&other, 2_000_000)] {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(946_684_800 + noted);
+            let file = std::fs::File::create(path).unwrap();
+            file.set_modified(time).unwrap();
+        }
+        let file = FileStore::open_regular(&path).unwrap().unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        let check = |modified| check_identity(Path::new("child"), &path, &link, &parent, modified);
+        check(file.modified().unwrap()).unwrap();
+        let other = FileStore::open_regular(&path).unwrap().unwrap();
+        let error = check(other.modified().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Parent);
+    }
 }

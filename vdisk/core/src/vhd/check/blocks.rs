@@ -247,7 +247,8 @@ fn find_parent(image: &Image<'_>, path: &Path, link: &ParentLink) -> Result<Path
             image.footer.current_size
         )));
     }
-    if let Err(e) = chain::check_identity(&own, &parent, link, &footer) {
+    let modified = store.modified().map_err(missing)?;
+    if let Err(e) = chain::check_identity(&own, &parent, link, &footer, modified) {
         let finding = Finding::new(Damage::ParentModified, e.to_string()).sectors(all);
         return Err(Box::new(
             finding.refused("what the child showed before is not known"),
