@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use medley_tests::{Running, run};
 use nbd_client::Client;
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use vdisk_proving::{Allowed, Random, stamp, version};
 
@@ -26,6 +27,8 @@ mod nbd_client;
 const SECTOR: u64 = 512;
 /// Each client writes a region of its own, which alone decides what its sectors may hold.
 const CLIENTS: u64 = 3;
+/// Who reads what a kill left; it has no region.
+const JUDGE: u64 = CLIENTS;
 const REGION: u64 = 4096;
 /// Distance of the regions: odd, so that two of them share a block of the VHD.
 const STRIDE: u64 = 7001;
@@ -143,13 +146,18 @@ impl Bench {
         Ok(service)
     }
 
-    /// A client's way in to the disk that is being served.
-    fn door(&self) -> Result<Door> {
+    /// A client's way in to the disk that is being served. The kernel and the mount know two kinds of open
+    /// file: the first client's is of the one, with `O_DIRECT`, and those of all others of the other.
+    fn door(&self, client: u64) -> Result<Door> {
         Ok(match self.frontend {
             Frontend::Nbd => Door::Nbd(Client::connect(&self.dir.path().join("sock"), true)?),
             Frontend::Fuse => {
                 let raw = self.dir.path().join("m/disk.raw");
-                Door::Fuse(File::options().read(true).write(true).open(raw)?)
+                let mut options = File::options();
+                if client == 0 {
+                    options.custom_flags(OFlag::O_DIRECT.bits());
+                }
+                Door::Fuse(options.read(true).write(true).open(raw)?)
             }
         })
     }
@@ -264,7 +272,7 @@ fn soak(bench: &Bench, time: Duration) -> Result<(u32, Vec<Book>)> {
     while begun.elapsed() < time || kills == 0 {
         let service = bench.start()?;
         let mut doors = (0..CLIENTS)
-            .map(|_| bench.door())
+            .map(|client| bench.door(client))
             .collect::<Result<Vec<_>>>()?;
         let life = Duration::from_millis(20 + random.below(300));
         thread::scope(|scope| {
@@ -292,7 +300,7 @@ fn soak(bench: &Bench, time: Duration) -> Result<(u32, Vec<Book>)> {
 /// Judges the disk as it is, and kills its server once more.
 fn judge(bench: &Bench, books: &mut [Book]) -> Result<()> {
     let service = bench.start()?;
-    let mut door = bench.door()?;
+    let mut door = bench.door(JUDGE)?;
     books
         .iter_mut()
         .try_for_each(|book| book.judge(&mut door))?;
