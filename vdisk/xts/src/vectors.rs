@@ -1,4 +1,8 @@
 //! Known answers: the AES-256 vectors of IEEE Std 1619-2007, annex B, whose units are 512 bytes.
+//!
+//! NIST's CAVP vectors for XTS are not here: the files with data-unit sequence numbers could not be had, and
+//! those with a tweak of 128 bits cannot be asked of an interface whose tweaks are sector numbers of 64 bits.
+//! Project Wycheproof's are in `tests/wycheproof.rs`.
 
 /// First half of the key of vectors 10 to 14 (the digits of e), then the second (those of π).
 const KEY: &str = "\

@@ -1,5 +1,8 @@
 //! The AES instructions of ARMv8: eight blocks in flight, each round two instructions that many
 //! cores run as one if they stand together.
+//!
+//! `cargo xtask test` runs what the host's processor has: elsewhere than on ARM these instructions are only
+//! tested by whoever runs this crate's tests under `qemu-aarch64`.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
