@@ -140,6 +140,8 @@ pub(crate) enum Effort {
     Normal,
     /// Two thirds faster, for files that are a quarter larger.
     Hasty,
+    /// Not at all, except for chunks of one byte.
+    Least,
 }
 
 /// Memory of one thread that makes frames, erased when dropped: it holds a guest's memory.
@@ -187,12 +189,14 @@ impl Packer {
         }
         let room = &mut self.packed[HEAD_LEN..HEAD_LEN + worth];
         let mode = match effort {
-            Effort::Normal => CompressionMode::DEFAULT,
-            Effort::Hasty => CompressionMode::FAST(16),
+            Effort::Normal => Some(CompressionMode::DEFAULT),
+            Effort::Hasty => Some(CompressionMode::FAST(16)),
+            Effort::Least => None,
         };
-        match compress_to_buffer(plain, Some(mode), false, room) {
-            Ok(body) => seal(header, number, Form::Packed, body, chunk, &mut self.packed),
-            Err(_) => seal(header, number, Form::Stored, chunk, chunk, &mut self.plain),
+        let packed = mode.and_then(|mode| compress_to_buffer(plain, Some(mode), false, room).ok());
+        match packed {
+            Some(body) => seal(header, number, Form::Packed, body, chunk, &mut self.packed),
+            None => seal(header, number, Form::Stored, chunk, chunk, &mut self.plain),
         }
     }
 }
@@ -232,4 +236,33 @@ fn seal<'a>(
         .ok_or_else(|| Error::internal("a frame without room for its tag"))?
         .copy_from_slice(&tag);
     Ok(&buffer[..HEAD_LEN + body + TAG_LEN])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::WrappingKey;
+
+    #[test]
+    fn every_effort_comes_back() {
+        const CHUNK: usize = 4096;
+        let key = WrappingKey::from_bytes(&[1; 32]);
+        let (header, _) = Header::new(&key, b"", CHUNK).unwrap();
+        let chunk: Vec<u8> = (0..CHUNK).map(|i| (i / 64) as u8).collect();
+        let mut packer = Packer::new(CHUNK);
+        for (effort, packs) in [
+            (Effort::Normal, true),
+            (Effort::Hasty, true),
+            (Effort::Least, false),
+        ] {
+            packer.room()[..CHUNK].copy_from_slice(&chunk);
+            let frame = packer.frame(&header, 0, CHUNK, effort).unwrap().to_vec();
+            assert_eq!(frame.len() < CHUNK, packs, "{effort:?}: {}", frame.len());
+            let (head, body) = frame.split_first_chunk::<HEAD_LEN>().unwrap();
+            let (head, mut body) = (Head::parse(*head, CHUNK).unwrap(), body.to_vec());
+            let opened = head.open(&header, 0, &mut body).unwrap();
+            let mut room = vec![0; CHUNK];
+            assert_eq!(head.decode(opened, &mut room).unwrap(), chunk);
+        }
+    }
 }

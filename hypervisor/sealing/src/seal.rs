@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::Summary;
@@ -25,6 +25,10 @@ pub const MAX_CHUNK: usize = 4 << 20;
 
 /// Bytes after which what was written is pushed to the disk, so that little is left for the end.
 const WRITE_BACK: u64 = 32 << 20;
+/// Bytes after which it is pushed for the first time, to learn how fast the disk is.
+const FIRST_WRITE_BACK: u64 = 4 << 20;
+/// Bytes per second from which a disk takes more than two processors pack beside a hypervisor.
+const FAST_DISK: f64 = 400e6;
 
 /// How to seal.
 #[derive(Clone, Debug)]
@@ -153,9 +157,10 @@ fn write(
             let written = begun.elapsed();
             // Meanwhile the stream could have filled a chunk for every processor: it waits for us.
             let waits = filled * processors < filled + packed + written;
-            effort = match waits && packed > written {
-                true => Effort::Hasty,
-                false => Effort::Normal,
+            effort = match (waits, effort) {
+                (true, Effort::Hasty | Effort::Least) if out.is_fast() => Effort::Least,
+                (true, _) if packed > written => Effort::Hasty,
+                _ => Effort::Normal,
             };
         }
         Ok(())
@@ -223,7 +228,9 @@ impl<R: Read> Source<R> {
 struct Out<'a> {
     file: &'a File,
     waiting: AtomicU64,
-    pushing: Mutex<()>,
+    /// Whoever pushes holds it; how many bytes are worth the next push.
+    pushing: Mutex<u64>,
+    fast: AtomicBool,
 }
 
 impl<'a> Out<'a> {
@@ -231,8 +238,14 @@ impl<'a> Out<'a> {
         Self {
             file,
             waiting: AtomicU64::new(0),
-            pushing: Mutex::new(()),
+            pushing: Mutex::new(FIRST_WRITE_BACK),
+            fast: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the disk took what was pushed faster than it could have been packed.
+    fn is_fast(&self) -> bool {
+        self.fast.load(Ordering::Relaxed)
     }
 
     fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
@@ -240,15 +253,21 @@ impl<'a> Out<'a> {
             .write_all_at(bytes, at)
             .map_err(|e| Error::io("cannot write", e).at_offset(at))?;
         let len = bytes.len() as u64;
-        if self.waiting.fetch_add(len, Ordering::Relaxed) + len < WRITE_BACK {
-            return Ok(());
-        }
-        let Ok(_pushing) = self.pushing.try_lock() else {
+        let waiting = self.waiting.fetch_add(len, Ordering::Relaxed) + len;
+        let Ok(mut worth) = self.pushing.try_lock() else {
             return Ok(());
         };
-        self.waiting.store(0, Ordering::Relaxed);
+        if waiting < *worth {
+            return Ok(());
+        }
+        *worth = WRITE_BACK;
+        let pushed = self.waiting.swap(0, Ordering::Relaxed);
+        let begun = Instant::now();
         self.file
             .sync_data()
-            .map_err(|e| Error::io("cannot write", e).at_offset(at))
+            .map_err(|e| Error::io("cannot write", e).at_offset(at))?;
+        let fast = pushed as f64 > FAST_DISK * begun.elapsed().as_secs_f64();
+        self.fast.store(fast, Ordering::Relaxed);
+        Ok(())
     }
 }

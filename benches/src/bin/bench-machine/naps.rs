@@ -18,7 +18,6 @@ struct Guest {
 }
 
 /// What is asked of it.
-#[derive(PartialEq)]
 enum Goals {
     /// At most so many times the peer.
     Ratio(f64),
