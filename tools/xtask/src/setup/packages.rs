@@ -122,6 +122,8 @@ static PACKAGES: &[Package] = &[
         "xmllint: libvirt's schema for our domains",
         &[Test],
     ),
+    package("passt", "guests' networks without root", &[Test]),
+    package("iproute2", "worlds for the networks' tests", &[Test]),
     package("g++", "libFuzzer, which is C++", &[Test]),
     package("python3", "a program that maps a mounted file", &[Test]),
     package("procps", "kill, as a program", &[Test]),
