@@ -2,6 +2,7 @@
 //! running guest when it dies.
 
 use crate::server::{Order, RefusalKind, Reply, Request, receive, send};
+use crate::unflushed::Unflushed;
 use crate::watchdog::Budget;
 use crate::{Code, Error, ErrorKind, Notice, Result};
 use nix::sys::signal::{Signal, kill};
@@ -105,7 +106,13 @@ impl DiskServer {
         key: Option<DiskKey>,
         notices: Sender<Notice>,
     ) -> Result<Self> {
-        let started = launch_patiently(&program, &order, key.as_ref(), || false)?;
+        let started = launch_patiently(
+            &program,
+            &order,
+            key.as_ref(),
+            &Unflushed::default(),
+            || false,
+        )?;
         let shared = Arc::new(Shared {
             program,
             key,
@@ -268,7 +275,12 @@ impl Shared {
     fn keep(&self, mut child: Child) {
         let (most, within, pause) = BUDGET;
         let mut budget = Budget::new(most, within, pause);
+        let mut unflushed = Unflushed::default();
         loop {
+            // This ends when it does.
+            if let Some(Err(error)) = child.stdout.take().map(|told| unflushed.listen(told)) {
+                tracing::warn!(%error, "the disk's server talks nonsense");
+            }
             let words = self.reap(&mut child);
             let mut now = self.lock();
             now.stream = None;
@@ -289,7 +301,7 @@ impl Shared {
                 let text = format!("the disk's server died ({words})");
                 self.tell(Code::DiskServerDied, text);
             }
-            match self.next(&mut budget, moving) {
+            match self.next(&mut budget, moving, &unflushed) {
                 Ok(Some(next)) => child = next,
                 Ok(None) => {
                     self.lock().ended = Some(Err(format!("it died ({words})")));
@@ -322,7 +334,12 @@ impl Shared {
     }
 
     /// Starts the next server, as often as the budget allows; `None` when the session ends meanwhile.
-    fn next(&self, budget: &mut Budget, moving: bool) -> Result<Option<Child>> {
+    fn next(
+        &self,
+        budget: &mut Budget,
+        moving: bool,
+        unflushed: &Unflushed,
+    ) -> Result<Option<Child>> {
         let mut last = Error::new(ErrorKind::Disk, "it died too often");
         let mut pause = match moving {
             true => Some(Duration::ZERO),
@@ -338,8 +355,8 @@ impl Shared {
             }
             let order = now.order.clone();
             drop(now);
-            let ending = || self.lock().ending;
-            match launch_patiently(&self.program, &order, self.key.as_ref(), ending) {
+            let (key, ending) = (self.key.as_ref(), || self.lock().ending);
+            match launch_patiently(&self.program, &order, key, unflushed, ending) {
                 Ok(started) => {
                     let mut now = self.lock();
                     now.pid = Some(started.child.id());
@@ -362,11 +379,12 @@ fn launch_patiently(
     program: &Program,
     order: &Order,
     key: Option<&DiskKey>,
+    unflushed: &Unflushed,
     hurry: impl Fn() -> bool,
 ) -> Result<Started> {
     let deadline = Instant::now() + HELD_WITHIN;
     loop {
-        match launch(program, order, key) {
+        match launch(program, order, key, unflushed) {
             Err(error)
                 if error.kind() == ErrorKind::Busy && Instant::now() < deadline && !hurry() =>
             {
@@ -377,7 +395,12 @@ fn launch_patiently(
     }
 }
 
-fn launch(program: &Program, order: &Order, key: Option<&DiskKey>) -> Result<Started> {
+fn launch(
+    program: &Program,
+    order: &Order,
+    key: Option<&DiskKey>,
+    unflushed: &Unflushed,
+) -> Result<Started> {
     let failed = |what: &str| {
         let what = format!("{}: {what}", order.disk.display());
         move |error: std::io::Error| Error::new(ErrorKind::Disk, what).because(error)
@@ -386,7 +409,7 @@ fn launch(program: &Program, order: &Order, key: Option<&DiskKey>) -> Result<Sta
         UnixStream::pair().map_err(failed("cannot talk to the disk's server"))?;
     let child = (program.0)()
         .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         // Ctrl-C is the session's to handle.
         .process_group(0)
         .spawn()
@@ -402,7 +425,9 @@ fn launch(program: &Program, order: &Order, key: Option<&DiskKey>) -> Result<Sta
         if let Some(key) = key {
             ours.write_all(key.key.as_bytes())?;
         }
-        receive(&mut ours)
+        let sent = unflushed.send(&mut ours);
+        // One that refuses the disk does not take them, and its answer says more.
+        receive(&mut ours).map_err(|error| sent.err().unwrap_or(error))
     };
     let refused = match talk() {
         Ok(Reply { refused: None }) => return Ok(started),

@@ -5,7 +5,8 @@
 //! goes on where it slept, or boots; what it did and why is told by [`Notice`]s with stable codes.
 //!
 //! The disk is served by a process of its own, which holds the key and is started again under the running
-//! guest if it dies: flushed writes are on disk, and requests that were not answered are asked again.
+//! guest if it dies: flushed writes are on disk, requests that were not answered are asked again, and what
+//! lies in between is told to the next server by the session, which was told before the guest.
 //!
 //! Memory and disk fall asleep together: first the sealed state gets its name, then one sector of the
 //! overlay says which state it belongs to. Whatever is interrupted before that sector leaves an overlay
@@ -22,6 +23,7 @@ mod notice;
 pub mod server;
 mod session;
 mod sleep;
+mod unflushed;
 mod watchdog;
 
 pub use disk::{DiskServer, Program};

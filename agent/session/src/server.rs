@@ -1,10 +1,10 @@
 //! The disk's server: a process of its own that holds the disk's key and little else.
 //!
-//! It is told everything over one stream, which is its standard input: an [`Order`] and the key first,
-//! then [`Request`]s, each answered. When the stream ends, because it was told to end or because whoever
-//! started it died, it flushes the disk and ends too.
+//! It is told everything over one stream, which is its standard input: an [`Order`], the key and what a
+//! server before it did not flush, then [`Request`]s, each answered. When the stream ends, because it was
+//! told to end or because whoever started it died, it flushes the disk and ends too.
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, unflushed};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
@@ -94,8 +94,9 @@ pub enum RefusalKind {
     Other,
 }
 
-/// Serves as it is told over `stream`, until that ends.
-pub fn serve(stream: impl Read + Write) -> Result<()> {
+/// Serves as it is told over `stream`, until that ends. Through `changes` goes what the next server must be
+/// told if this one dies.
+pub fn serve(stream: impl Read + Write, changes: impl Write + Send + 'static) -> Result<()> {
     let mut stream = stream;
     let broken = |e| Error::new(ErrorKind::Disk, "the session hung up").because(e);
     let order: Order = receive(&mut stream).map_err(broken)?;
@@ -103,7 +104,7 @@ pub fn serve(stream: impl Read + Write) -> Result<()> {
         Some(header) => Some(receive_key(&mut stream, header)?),
         None => None,
     };
-    let served = Served::open(&order, key.as_ref());
+    let served = Served::open(&order, key.as_ref(), &mut stream, changes);
     drop(key);
     let served = match served {
         Ok(served) => served,
@@ -168,7 +169,12 @@ enum Server {
 }
 
 impl Served {
-    fn open(order: &Order, key: Option<&DiskKey>) -> Result<Self, Failed> {
+    fn open(
+        order: &Order,
+        key: Option<&DiskKey>,
+        past: &mut impl Read,
+        changes: impl Write + Send + 'static,
+    ) -> Result<Self, Failed> {
         let format = order.format.as_deref().map(str::parse::<Format>);
         let wakes = wakes(order)?;
         let opened = OpenImage {
@@ -190,7 +196,7 @@ impl Served {
             key,
         }
         .open()?;
-        let disk = opened.disk;
+        let disk = unflushed::go_on(opened.disk, past, changes)?;
         let server = match order.frontend {
             Frontend::Nbd => Server::Nbd(NbdServer::bind(
                 order.socket.clone(),

@@ -1,6 +1,7 @@
 //! `medley boot --session`: a machine that sleeps and wakes, and whose parts are started again when they die.
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
@@ -124,13 +125,16 @@ impl Told {
     }
 }
 
-/// Serves a disk as the session on standard input says.
+/// Serves a disk as the session on standard input says, which hears of every change on standard output.
 pub fn serve_disk() -> Result<()> {
     let stream = std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned();
     let stream = stream.map_err(Failure::io("standard input"))?;
     // Whoever started us ends us by hanging up, in good order; a signal is for whoever started us.
     let _watch = signals::Watch::start()?;
-    Ok(medley_session::server::serve(UnixStream::from(stream))?)
+    let changes = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned();
+    let changes = changes.map_err(Failure::io("standard output"))?;
+    let stream = UnixStream::from(stream);
+    Ok(medley_session::server::serve(stream, File::from(changes))?)
 }
 
 /// Runs it.
