@@ -1,10 +1,12 @@
 //! What the end-to-end tests share: the built `medley`, the guests, and a look at what is left behind.
 #![forbid(unsafe_code)]
 
-use std::io::{BufRead, BufReader, Read};
+pub mod initrd;
+
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,6 +14,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
+use vdisk::image::DiskKey;
+use vdisk::keys::{KeyFile, beside};
 
 /// What a guest says when it takes commands.
 pub const READY: &str = "MEDLEY-GUEST-READY";
@@ -33,22 +37,64 @@ pub struct Workspace {
 impl Workspace {
     /// Encrypts the guest that `variable` names.
     pub fn new(variable: &str) -> Result<Self> {
-        let (guest, medley) = (path_from(variable)?, path_from("MEDLEY_BIN")?);
+        let guest = path_from(variable)?;
+        let this = Self::folder()?;
+        let mut encrypt = this.on_disk_new(&["disk", "encrypt"]);
+        run(encrypt.arg(guest).arg(this.disk()))?;
+        Ok(this)
+    }
+
+    /// An empty encrypted disk.
+    pub fn empty(size: &str) -> Result<Self> {
+        let this = Self::folder()?;
+        let mut create = this.on_disk_new(&["disk", "create", "--encrypt", "--size", size]);
+        run(create.arg(this.disk()))?;
+        Ok(this)
+    }
+
+    fn folder() -> Result<Self> {
         let this = Self {
             dir: tempfile::tempdir()?,
-            medley,
+            medley: path_from("MEDLEY_BIN")?,
         };
         std::fs::create_dir(this.path("tmp"))?;
         std::fs::write(this.path("passphrase"), "correct horse battery staple")?;
-        let mut encrypt =
-            this.medley(&["disk", "encrypt", "--kdf-memory", "64M", "--kdf-time", "4"]);
-        encrypt
-            .arg(guest)
-            .arg(this.disk())
-            .arg("--new-passphrase-file")
-            .arg(this.path("passphrase"));
-        run(&mut encrypt)?;
         Ok(this)
+    }
+
+    /// `medley <verb…>` that makes an encrypted disk, at a low price.
+    fn on_disk_new(&self, args: &[&str]) -> Command {
+        let mut command = self.medley(args);
+        command
+            .args(["--kdf-memory", "64M", "--kdf-time", "4"])
+            .arg("--new-passphrase-file")
+            .arg(self.path("passphrase"));
+        command
+    }
+
+    /// Takes kernel and initrd out of the tiny guest's boot partition: `vmlinuz` and `initrd` here.
+    pub fn extract_kernel(&self) -> Result<()> {
+        let raw = self.path("guest.raw");
+        let mut convert = Command::new("qemu-img");
+        convert
+            .args(["convert", "-f", "vpc", "-O", "raw"])
+            .arg(path_from("MEDLEY_GUEST_TINY")?)
+            .arg(&raw);
+        run(&mut convert)?;
+        let partition = format!("{}@@1048576", raw.display());
+        for file in ["vmlinuz", "initrd"] {
+            let mut copy = Command::new("mcopy");
+            copy.args(["-i", &partition, &format!("::{file}")])
+                .arg(self.path(file));
+            run(&mut copy)?;
+        }
+        Ok(std::fs::remove_file(raw)?)
+    }
+
+    /// The key of the disk.
+    pub fn key(&self) -> Result<DiskKey> {
+        let passphrase = std::fs::read(self.path("passphrase"))?;
+        Ok(KeyFile::open(&beside(&self.disk()))?.unlock(&passphrase)?)
     }
 
     /// A file in the folder.
@@ -149,6 +195,18 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts it with a keyboard: see [`Running::type_line`].
+    pub fn start_with_input(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::piped());
+        Self::start(command)
+    }
+
+    /// Types a line.
+    pub fn type_line(&mut self, line: &str) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().context("it has no keyboard")?;
+        Ok(stdin.write_all(format!("{line}\n").as_bytes())?)
+    }
+
     /// Starts it.
     pub fn start(mut command: Command) -> Result<Self> {
         let mut child = command
@@ -226,8 +284,34 @@ impl Running {
         Ok((status, self.seen.clone()))
     }
 
+    /// The next line, if one comes in time; `None` when there will be no more.
+    pub fn line(&mut self, limit: Duration) -> Result<Option<String>> {
+        match self.lines.recv_timeout(limit) {
+            Ok(line) => {
+                self.seen.push_str(&line);
+                Ok(Some(line))
+            }
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("nothing came for {limit:?}; it said:\n{}", self.seen)
+            }
+        }
+    }
+
+    /// Everything it said until now.
+    pub fn said(&mut self) -> &str {
+        self.seen.extend(self.lines.try_iter());
+        &self.seen
+    }
+
     /// The QEMU it started.
     pub fn qemu(&self) -> Result<Pid> {
+        self.child_with("qemu-system")
+    }
+
+    /// The child of it whose command line holds `word`.
+    pub fn child_with(&self, word: &str) -> Result<Pid> {
+        let parent = Some(self.pid().as_raw());
         for entry in std::fs::read_dir("/proc")?.flatten() {
             let Some(pid) = entry
                 .file_name()
@@ -236,16 +320,17 @@ impl Running {
             else {
                 continue;
             };
-            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            let parent = stat
+            let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
+            let stat = String::from_utf8_lossy(&read("stat")).into_owned();
+            let ppid = stat
                 .rsplit(')')
                 .next()
                 .and_then(|rest| rest.split_whitespace().nth(1)?.parse::<i32>().ok());
-            if stat.contains("(qemu-system") && parent == Some(self.pid().as_raw()) {
+            if ppid == parent && String::from_utf8_lossy(&read("cmdline")).contains(word) {
                 return Ok(Pid::from_raw(pid));
             }
         }
-        bail!("medley has no QEMU; it said:\n{}", self.seen)
+        bail!("medley has no child {word}; it said:\n{}", self.seen)
     }
 }
 

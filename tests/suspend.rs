@@ -10,11 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use medley_tests::{READY, Workspace, run};
+use medley_tests::{READY, Workspace};
 use serde_json::{Value, json};
 use vdisk::Disk;
 use vdisk::image::{Mode, OpenImage};
-use vdisk::keys::{KeyFile, beside};
 use vdisk_frontends::nbd::{NbdOptions, NbdServer};
 use vdisk_frontends::vhost_user::{VhostUserOptions, VhostUserServer};
 
@@ -43,8 +42,7 @@ impl Frontend {
     /// Opens the workspace's encrypted disk for keeps, and serves it.
     fn serve(self, workspace: &Workspace) -> Result<Server> {
         let path = workspace.disk();
-        let passphrase = std::fs::read(workspace.path("passphrase"))?;
-        let key = KeyFile::open(&beside(&path))?.unlock(&passphrase)?;
+        let key = workspace.key()?;
         let image = OpenImage {
             path: &path,
             format: None,
@@ -279,34 +277,13 @@ impl Machine {
     }
 }
 
-/// Takes kernel and initrd out of the guest's boot partition.
-fn extract_kernel(workspace: &Workspace) -> Result<()> {
-    let guest = std::env::var_os("MEDLEY_GUEST_TINY").context("MEDLEY_GUEST_TINY is not set")?;
-    let raw = workspace.path("guest.raw");
-    let mut convert = Command::new("qemu-img");
-    convert
-        .args(["convert", "-f", "vpc", "-O", "raw"])
-        .arg(guest)
-        .arg(&raw);
-    run(&mut convert)?;
-    let partition = format!("{}@@1048576", raw.display());
-    for file in ["vmlinuz", "initrd"] {
-        let mut copy = Command::new("mcopy");
-        copy.args(["-i", &partition, &format!("::{file}")])
-            .arg(workspace.path(file));
-        run(&mut copy)?;
-    }
-    std::fs::remove_file(raw)?;
-    Ok(())
-}
-
 fn survives(frontend: Frontend, rounds: &[bool]) -> Result<()> {
     const WORK: &str = "(i=0; while :; do i=$((i+1)); \
         dd if=/dev/urandom of=/busy bs=64k count=16 conv=fsync 2>/dev/null; echo $i > /counter; \
         done) >/dev/null 2>&1 & echo $! > /worker";
     const SUM: &str = "echo 3 > /proc/sys/vm/drop_caches; sha256sum /data";
     let workspace = Workspace::new("MEDLEY_GUEST_TINY")?;
-    extract_kernel(&workspace)?;
+    workspace.extract_kernel()?;
     let state = workspace.path("state");
     let mut server = frontend.serve(&workspace)?;
     let mut machine = Machine::start(&workspace, frontend, false)?;
