@@ -311,27 +311,30 @@ impl Running {
 
     /// The child of it whose command line holds `word`.
     pub fn child_with(&self, word: &str) -> Result<Pid> {
-        let parent = Some(self.pid().as_raw());
-        for entry in std::fs::read_dir("/proc")?.flatten() {
-            let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse::<i32>().ok())
-            else {
-                continue;
-            };
-            let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
-            let stat = String::from_utf8_lossy(&read("stat")).into_owned();
-            let ppid = stat
-                .rsplit(')')
-                .next()
-                .and_then(|rest| rest.split_whitespace().nth(1)?.parse::<i32>().ok());
-            if ppid == parent && String::from_utf8_lossy(&read("cmdline")).contains(word) {
-                return Ok(Pid::from_raw(pid));
-            }
-        }
-        bail!("medley has no child {word}; it said:\n{}", self.seen)
+        let parent = self.child.id();
+        child_of(parent, word).with_context(|| format!("it said:\n{}", self.seen))
     }
+}
+
+/// The child of a process whose command line holds `word`.
+pub fn child_of(parent: u32, word: &str) -> Result<Pid> {
+    let parent = parent.cast_signed();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
+        let stat = String::from_utf8_lossy(&read("stat")).into_owned();
+        let ppid = stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().nth(1)?.parse::<i32>().ok());
+        if ppid == Some(parent) && String::from_utf8_lossy(&read("cmdline")).contains(word) {
+            return Ok(Pid::from_raw(pid));
+        }
+    }
+    bail!("process {parent} has no child {word}")
 }
 
 impl Drop for Running {
