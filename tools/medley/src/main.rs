@@ -77,6 +77,9 @@ enum Command {
     Machine(Box<cmd::machine::Machine>),
     /// Serve a session's disk, as the session says.
     #[command(name = cmd::boot::DISK_SERVER, hide = true)]
+    #[command(
+        after_help = "EXAMPLES\n  medley boot office.vhd --session office.session   # starts one"
+    )]
     SessionDisk,
     /// Print completions for a shell
     Completions(Completions),
