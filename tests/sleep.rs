@@ -18,7 +18,8 @@ use sha2::Sha256;
 const TINY: &str = "MEDLEY_GUEST_TINY";
 const LIMIT: Duration = Duration::from_secs(300);
 /// What the guest's boot loader would tell its kernel.
-const APPEND: &str = "root=LABEL=medley-root rw console=ttyS0 quiet nokaslr mitigations=off";
+const APPEND: &str =
+    "root=LABEL=medley-root rw console=ttyS0 quiet nokaslr mitigations=off no_timer_check";
 /// A write that is flushed before the sleep.
 const FLUSH: &str = "echo flushed-before-the-sleep > /note; sync";
 /// What the guest makes of pieces, and nobody outside ever writes whole.

@@ -20,7 +20,8 @@ use vdisk_frontends::vhost_user::{VhostUserOptions, VhostUserServer};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// What the guest's boot loader would tell its kernel.
-const APPEND: &str = "root=LABEL=medley-root rw console=ttyS0 quiet nokaslr mitigations=off";
+const APPEND: &str =
+    "root=LABEL=medley-root rw console=ttyS0 quiet nokaslr mitigations=off no_timer_check";
 
 /// How a machine reaches its disk.
 ///
