@@ -196,8 +196,8 @@ impl Recipe for Debian {
     const NAME: &'static str = "debian";
     const VIRTUAL_SIZE: u64 = 1024 * MIB;
     const MEMORY_MIB: u32 = 512;
-    // Without the last of them a kernel that is emulated on a busy host may find its timer too slow, and
-    // panic before it can say so.
+    // no_timer_check: a kernel that is emulated on a busy host may find its timer too slow, and panic before
+    // it can say so.
     const CMDLINE: &'static str = "root=LABEL=medley-root rw console=ttyS0 quiet nokaslr mitigations=off no_timer_check \
          systemd.show_status=0 loglevel=1";
 
