@@ -27,8 +27,6 @@ pub enum ErrorKind {
     Ended,
     /// No answer in the time allowed.
     Timeout,
-    /// The host has too little memory for a guest.
-    Memory,
     /// The operating system refused something.
     Io,
 }
