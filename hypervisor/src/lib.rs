@@ -36,6 +36,8 @@ mod sync;
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, Events};
 pub use machine::{Capabilities, Exit, GuestMemory, Hypervisor, Machine, State, StopReason};
+#[cfg(unix)]
+pub use spec::TapDevice;
 pub use spec::{
     Acceleration, Accelerator, AcceleratorChoice, Boot, Channel, DiskEndpoint, MachineSpec,
     Network, OnReset, Serial, SharedFolder, SharedMemory,

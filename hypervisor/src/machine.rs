@@ -59,6 +59,8 @@ pub struct Capabilities {
     pub free_page_reporting: bool,
     /// [`Machine::plug_network`] and [`Machine::unplug_network`].
     pub network_hotplug: bool,
+    /// [`crate::Network::TapDevice`].
+    pub tap_device: bool,
     /// [`crate::MachineSpec::channels`].
     pub channels: bool,
     /// [`crate::MachineSpec::shared_memory`].

@@ -165,7 +165,44 @@ pub enum Network {
         /// Its name, 1 to 15 characters.
         interface: String,
     },
+    /// A tap device that somebody with more rights has opened for us.
+    #[cfg(unix)]
+    TapDevice(TapDevice),
 }
+
+/// An open tap device. Its frames begin with virtio's header of ten bytes (`IFF_VNET_HDR`).
+///
+/// Every machine that is made of a clone gets the device itself: one machine at a time.
+#[cfg(unix)]
+#[derive(Clone, Debug)]
+pub struct TapDevice(std::sync::Arc<std::os::fd::OwnedFd>);
+
+#[cfg(unix)]
+impl TapDevice {
+    /// Takes the device over. It is gone with the last clone and the last machine that has it,
+    /// unless it was made to stay.
+    pub fn new(device: std::os::fd::OwnedFd) -> TapDevice {
+        TapDevice(std::sync::Arc::new(device))
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for TapDevice {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Clones are equal, and nothing else is.
+#[cfg(unix)]
+impl PartialEq for TapDevice {
+    fn eq(&self, other: &TapDevice) -> bool {
+        std::sync::Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+#[cfg(unix)]
+impl Eq for TapDevice {}
 
 /// A file that host and guest both map (ivshmem).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -377,6 +414,8 @@ impl Network {
     pub fn validate(&self, field: &str) -> Result<()> {
         match self {
             Network::None | Network::User => Ok(()),
+            #[cfg(unix)]
+            Network::TapDevice(_) => Ok(()),
             Network::Stream { socket } => socket_path(&format!("{field}.socket"), socket),
             Network::Tap { interface } => {
                 let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

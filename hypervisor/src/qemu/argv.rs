@@ -61,6 +61,8 @@ pub(super) const BALLOON: &str = "/machine/peripheral/balloon0";
 pub(super) const CARD: &str = "card0";
 /// See [`CARD`].
 pub(super) const NETDEV: &str = "net0";
+/// What QEMU calls the descriptor of a tap device that it is handed.
+pub(super) const TAP: &str = "tap0";
 /// The slot on the bus that cards may be plugged into while the machine runs.
 const SLOT: &str = "slot0";
 
@@ -83,7 +85,13 @@ pub(super) fn netdev(network: &Network) -> Option<Value> {
             "downscript": "no",
             "vhost": false,
         }),
+        Network::TapDevice(_) => json!({"type": "tap", "id": NETDEV, "fd": TAP, "vhost": false}),
     })
+}
+
+/// Whether it goes through the monitor with its descriptor, and not on the command line.
+pub(super) fn is_handed(network: &Network) -> bool {
+    matches!(network, Network::TapDevice(_))
 }
 
 /// The network card. No option ROM: nobody boots from it, and the ROMs are a package of their own.
@@ -185,7 +193,8 @@ impl Arguments {
     fn network(&mut self, spec: &MachineSpec) {
         let slot = json!({"driver": "pcie-root-port", "id": SLOT, "chassis": 1, "slot": 1});
         self.device(slot);
-        if let Some(netdev) = netdev(&spec.network) {
+        let netdev = netdev(&spec.network).filter(|_| !is_handed(&spec.network));
+        if let Some(netdev) = netdev {
             self.json("-netdev", netdev);
             self.device(card(&spec.name));
         }

@@ -93,7 +93,11 @@ pub(super) fn launch(
         return Err(stillborn(&spec.name, &process, error));
     }
     tracing::info!(name = spec.name, pid = process.pid(), "machine created");
-    QemuMachine::new(spec, acceleration, life, Own { monitor, process })
+    let machine = QemuMachine::new(spec, acceleration, life, Own { monitor, process })?;
+    if argv::is_handed(&spec.network) {
+        machine.plug(&spec.network)?;
+    }
+    Ok(machine)
 }
 
 /// Why a machine did not come to be: QEMU's own words, if it had any.

@@ -10,7 +10,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::fmt;
 use std::io::PipeWriter;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,12 @@ impl QemuMachine {
         let Some(netdev) = argv::netdev(network) else {
             return Ok(());
         };
+        if let Network::TapDevice(device) = network {
+            let handed = self
+                .hold
+                .hand_over(argv::TAP, device.as_fd(), ANSWER_WITHIN);
+            self.explained("getfd", handed)?;
+        }
         self.tell("netdev_add", netdev)?;
         self.tell("device_add", argv::card(&self.name))
             .map(drop)
@@ -117,7 +123,6 @@ impl QemuMachine {
     /// A machine that is gone hangs up, and that is not the monitor's failure.
     fn explained<T>(&self, command: &str, said: Result<T>) -> Result<T> {
         said.map_err(|error| {
-            // A machine that is gone hangs up, and that is not the monitor's failure.
             let lag = Duration::from_millis(200);
             match self
                 .life

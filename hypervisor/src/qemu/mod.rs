@@ -160,6 +160,7 @@ impl Hypervisor for Qemu {
             balloon: true,
             free_page_reporting: true,
             network_hotplug: true,
+            tap_device: true,
             channels: true,
             shared_memory: true,
             shared_folders: true,

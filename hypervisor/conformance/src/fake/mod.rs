@@ -104,6 +104,7 @@ impl Fake {
                 balloon: true,
                 free_page_reporting: true,
                 network_hotplug: true,
+                tap_device: true,
                 channels: true,
                 shared_memory: true,
                 shared_folders: true,
