@@ -13,6 +13,8 @@ pub enum ErrorKind {
     BadPolicy,
     /// A program that is needed is not installed.
     Missing,
+    /// Whoever was asked may not, or will not.
+    Refused,
     /// A program was started and did not become ready.
     Launch,
     /// The operating system refused something.

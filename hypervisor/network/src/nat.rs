@@ -7,11 +7,13 @@ use crate::filter::{Filter, Refusal};
 use crate::gate::{Gate, lock};
 use crate::lifeline;
 use crate::rule::Rule;
+use crate::way_out::WayOut;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -23,6 +25,8 @@ const SOONEST_RESTART: Duration = Duration::from_millis(100);
 const LATEST_RESTART: Duration = Duration::from_secs(5);
 /// Having lived so long, its end is a new misfortune and not the old one again.
 const SETTLED: Duration = Duration::from_secs(30);
+/// The router's hardware address, the same on every host: a guest that slept knows it still.
+const ROUTER: &str = "52:55:0a:00:02:02";
 /// `sun_path` less its terminating zero.
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -59,6 +63,8 @@ struct Shared {
     child: Mutex<Option<Child>>,
     stop: Mutex<bool>,
     stopping: Condvar,
+    // passt ends because we want it to.
+    renewing: AtomicBool,
 }
 
 /// How a guest reaches the world.
@@ -74,14 +80,20 @@ pub enum Way {
 }
 
 impl Way {
-    /// Through passt; where there is none, through the hypervisor's own address translation, if
-    /// that can do what the options ask: it knows no allow-list and no names but the host's.
+    /// Through passt; where it is not installed, through the hypervisor's own address translation,
+    /// if that can do what the options ask: it knows no allow-list and no names but the host's.
     pub fn open(options: &NatOptions, host: &GuestDns, run_dir: &Path) -> Result<Way> {
         match Nat::start(options, run_dir) {
             Ok(nat) => Ok(Way::Passt(nat)),
-            Err(error) if options.allow.is_none() && options.dns == *host => Ok(Way::User {
-                why: error.to_string(),
-            }),
+            Err(error)
+                if error.kind() == ErrorKind::Missing
+                    && options.allow.is_none()
+                    && options.dns == *host =>
+            {
+                Ok(Way::User {
+                    why: error.to_string(),
+                })
+            }
             Err(error) => Err(error),
         }
     }
@@ -103,6 +115,7 @@ impl Nat {
             child: Mutex::new(None),
             stop: Mutex::new(false),
             stopping: Condvar::new(),
+            renewing: AtomicBool::new(false),
             socket,
         });
         if shared.socket.as_os_str().len() > SOCKET_PATH_MAX {
@@ -151,16 +164,14 @@ impl Nat {
         lock(&self.shared.gate.filter).refusals()
     }
 
-    /// Tells the guest other names from its next lease on. passt starts anew, so connections end:
-    /// for a host that changed its network, where they ended anyway.
-    pub fn set_dns(&self, dns: GuestDns) {
+    /// For a host that changed its network: passt starts anew, by the way out that is there now,
+    /// and tells the guest these names from its next lease on. Connections end; they ended anyway.
+    pub fn renew(&self, dns: GuestDns) {
         let mut now = lock(&self.shared.dns);
-        if *now == dns {
-            return;
-        }
         lock(&self.shared.gate.filter).set_resolvers(dns.resolvers());
         *now = dns;
         drop(now);
+        self.shared.renewing.store(true, Ordering::Release);
         self.shared.gate.leave_world();
     }
 
@@ -228,6 +239,10 @@ impl Shared {
             if *waited.unwrap_or_else(PoisonError::into_inner).0 {
                 return;
             }
+            if self.renewing.swap(false, Ordering::AcqRel) {
+                pause = SOONEST_RESTART;
+                continue;
+            }
             tracing::warn!(why = failed, "passt ended; it is started again");
             pause = (pause * 2).min(LATEST_RESTART);
         }
@@ -250,6 +265,7 @@ impl Shared {
                 "--gateway",
                 "10.0.2.2",
             ])
+            .args(["--mac-addr", ROUTER])
             .args(lock(&self.dns).passt_arguments())
             .arg("--socket")
             .arg(&self.passt_socket)
@@ -257,6 +273,11 @@ impl Shared {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
+        if !WayOut::now().map_err(refused)?.is_there() {
+            // passt does not start without a way out. A guest may start on a laptop that is in no
+            // network yet; it is renewed once there is one.
+            command.args(["--ipv4-only", "--interface", "lo"]);
+        }
         if nix::unistd::geteuid().is_root() {
             // It would become nobody, who may not enter the folder.
             command.args(["--runas", "0:0"]);

@@ -1,7 +1,7 @@
 //! The administrator's word about a workspace's network, and what it means in sentences.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::rule::{Rule, Target, host_name};
+use crate::rule::{Rule, Target, host_name, interface_name};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -14,6 +14,9 @@ const MOST_RULES: usize = 256;
 pub struct NetworkPolicy {
     /// How the guest reaches the world.
     pub mode: Mode,
+    /// With [`Mode::Bridge`]: which of the host's bridges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<String>,
     /// Which name servers it is told.
     pub dns: DnsPolicy,
     /// Which search domains it is told.
@@ -75,6 +78,26 @@ impl NetworkPolicy {
     /// Refuses what cannot be, naming the field.
     pub fn validate(&self) -> Result<()> {
         let bad = |field: &str, why: String| Err(Error::new(ErrorKind::BadPolicy, field, why));
+        match (&self.bridge, self.mode) {
+            (Some(_), Mode::None | Mode::Nat) => {
+                return bad("network.bridge", "needs mode = \"bridge\"".into());
+            }
+            (Some(name), Mode::Bridge) => {
+                if let Err(why) = interface_name(name) {
+                    return bad("network.bridge", why);
+                }
+            }
+            (None, _) => {}
+        }
+        if self.mode == Mode::Bridge {
+            let why = "a bridged guest asks its own network; leave it out, or use mode = \"nat\"";
+            if self.dns.mode == DnsMode::Fixed {
+                return bad("network.dns.mode", why.into());
+            }
+            if self.search != SearchPolicy::default() {
+                return bad("network.search", why.into());
+            }
+        }
         let servers = &self.dns.servers;
         match self.dns.mode {
             DnsMode::Fixed if !(1..=2).contains(&servers.len()) => {
@@ -143,6 +166,12 @@ impl NetworkPolicy {
             .to_owned(),
         ];
         if self.mode == Mode::None {
+            return said;
+        }
+        if self.mode == Mode::Bridge {
+            said.push(
+                "What it may reach and what it is told about names is up to that network.".into(),
+            );
             return said;
         }
         let list = |items: &[String]| items.join(", ");
@@ -237,6 +266,16 @@ mod tests {
                 "network.search.domains[1]",
             ),
             ("mode = \"bridge\"\nallow = []", "network.allow"),
+            ("bridge = \"br0\"", "network.bridge"),
+            ("mode = \"bridge\"\nbridge = \"-x\"", "network.bridge"),
+            (
+                "mode = \"bridge\"\ndns = { mode = \"fixed\", servers = [\"192.0.2.1\"] }",
+                "network.dns.mode",
+            ),
+            (
+                "mode = \"bridge\"\nsearch = { append_host = true }",
+                "network.search",
+            ),
             (
                 "allow = [\"192.0.2.1\", \"a.example\"]\ndns = { mode = \"unchanged\" }",
                 "network.allow[1]",

@@ -116,6 +116,18 @@ pub(crate) fn host_name(text: &str) -> Option<String> {
         .then(|| name.to_ascii_lowercase())
 }
 
+/// Whether an interface of Linux may be called so, and no option of a program.
+pub(crate) fn interface_name(name: &str) -> Result<(), String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let plain = (1..=15).contains(&name.len()) && name.chars().all(good);
+    match plain && name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        true => Ok(()),
+        false => Err(format!(
+            "{name:?} is not 1 to 15 of A-Z a-z 0-9 - _ . and begins with a letter or digit"
+        )),
+    }
+}
+
 impl FromStr for Rule {
     type Err = String;
 

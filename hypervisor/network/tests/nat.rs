@@ -2,7 +2,7 @@
 //! guest that consists of a few frames.
 #![allow(clippy::unwrap_used)]
 
-use medley_network::{Change, Changes, GuestDns, Nat, NatOptions, Rule};
+use medley_network::{Change, Changes, GuestDns, Nat, NatOptions, Rule, WayOut};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -17,10 +17,8 @@ const INSIDE: &str = "MEDLEY_TEST_IN_NAMESPACE";
 /// 192.0.2.2, and says whether we are there.
 fn inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
-        let world = "ip link set lo up && ip link add w0 type veth peer name w1 && \
-            ip addr add 192.0.2.1/24 dev w0 && ip addr add 192.0.2.2/24 dev w0 && \
-            ip link set w0 up && ip link set w1 up && ip route add default via 192.0.2.254";
-        run("sh", &["-ec", world]);
+        run("ip", &["link", "set", "lo", "up"]);
+        world();
         return true;
     }
     let own = std::env::current_exe().unwrap();
@@ -33,6 +31,13 @@ fn inside(test: &str) -> bool {
         .expect("these tests need unshare, from the package util-linux");
     assert!(status.success(), "{test}, in its namespace");
     false
+}
+
+fn world() {
+    let world = "ip link add w0 type veth peer name w1 && \
+        ip addr add 192.0.2.1/24 dev w0 && ip addr add 192.0.2.2/24 dev w0 && \
+        ip link set w0 up && ip link set w1 up && ip route add default via 192.0.2.254";
+    run("sh", &["-ec", world]);
 }
 
 fn run(program: &str, args: &[&str]) {
@@ -297,6 +302,63 @@ fn passt_may_die_and_the_machine_keeps_its_connection() {
     drop(nat);
     assert!(!std::path::Path::new(&format!("/proc/{second}")).exists());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_host_that_is_in_no_network_yet_comes_into_one_later() {
+    if !inside("a_host_that_is_in_no_network_yet_comes_into_one_later") {
+        return;
+    }
+    run("ip", &["link", "del", "w0"]);
+    let before = WayOut::now().unwrap();
+    assert!(!before.is_there());
+    let folder = folder();
+    let nat = start(&folder, None, GuestDns::default());
+    let mut guest = Guest::new(&nat);
+    assert_ne!(
+        guest.call(ip("192.0.2.2"), 80, Duration::from_millis(300)),
+        Heard::Accepted
+    );
+    world();
+    let after = WayOut::now().unwrap();
+    assert!(after.is_there() && after != before);
+    let _server = TcpListener::bind("192.0.2.2:80").unwrap();
+    let first = nat.pid().unwrap();
+    nat.renew(GuestDns::default());
+    let deadline = Instant::now() + LONG;
+    while guest.call(ip("192.0.2.2"), 80, Duration::from_millis(200)) != Heard::Accepted {
+        assert!(Instant::now() < deadline);
+    }
+    assert_ne!(nat.pid().unwrap(), first);
+}
+
+#[test]
+fn the_way_out_is_another_when_the_router_or_the_address_is() {
+    if !inside("the_way_out_is_another_when_the_router_or_the_address_is") {
+        return;
+    }
+    let first = WayOut::now().unwrap();
+    run("ip", &["link", "add", "guests", "type", "veth"]);
+    run("ip", &["addr", "add", "198.51.100.1/24", "dev", "guests"]);
+    run("ip", &["link", "set", "guests", "up"]);
+    assert_eq!(WayOut::now().unwrap(), first, "others' interfaces count");
+    let via = |router| {
+        run("ip", &["route", "replace", "default", "via", router]);
+        WayOut::now().unwrap()
+    };
+    assert_ne!(via("192.0.2.253"), first);
+    assert_eq!(via("192.0.2.254"), first);
+    let route = [
+        "route",
+        "replace",
+        "default",
+        "via",
+        "192.0.2.254",
+        "src",
+        "192.0.2.2",
+    ];
+    run("ip", &route);
+    assert_ne!(WayOut::now().unwrap(), first);
 }
 
 #[test]
