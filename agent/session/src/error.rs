@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Disk,
     /// The machine or its hypervisor.
     Machine,
+    /// The way to the world.
+    Network,
     /// The saved state.
     State,
     /// What was asked for does not fit the session.
@@ -90,6 +92,16 @@ impl fmt::Display for Error {
             Some(remedy) => write!(f, " ({remedy})"),
             None => Ok(()),
         }
+    }
+}
+
+impl From<medley_network::Error> for Error {
+    fn from(error: medley_network::Error) -> Self {
+        let kind = match error.kind() {
+            medley_network::ErrorKind::BadPolicy => ErrorKind::Request,
+            _ => ErrorKind::Network,
+        };
+        Self::new(kind, "the network").because(error)
     }
 }
 

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod balloon;
+mod cable;
 mod disk;
 mod error;
 mod folder;
@@ -24,6 +25,7 @@ pub mod server;
 mod session;
 mod sleep;
 mod unflushed;
+mod uplink;
 mod watchdog;
 
 pub use disk::{DiskServer, Program};
@@ -33,4 +35,5 @@ pub use notice::{Code, Notice};
 pub use server::{Frontend, Order};
 pub use session::{Began, Session, Setup};
 pub use sleep::Slept;
+pub use uplink::{Programs, Uplink, UplinkReport};
 pub use watchdog::{Budget, Heartbeat};

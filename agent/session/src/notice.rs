@@ -26,6 +26,8 @@ pub enum Code {
     DiskServerRestarted,
     /// The disk's server died too often; the machine has no disk any more.
     DiskServerGaveUp,
+    /// The host came into another network, and the guest was told.
+    NetworkChanged,
     /// The hypervisor ended by itself.
     MachineDied,
     /// The guest's kernel panicked.
@@ -51,6 +53,7 @@ impl Code {
             Self::DiskServerDied => "disk-server-died",
             Self::DiskServerRestarted => "disk-server-restarted",
             Self::DiskServerGaveUp => "disk-server-gave-up",
+            Self::NetworkChanged => "network-changed",
             Self::MachineDied => "machine-died",
             Self::GuestPanicked => "guest-panicked",
             Self::GuestSilent => "guest-silent",

@@ -5,6 +5,7 @@ use crate::disk::{DiskServer, Program};
 use crate::folder::{Folder, remove};
 use crate::server::{Frontend, Order};
 use crate::sleep::{self, Likeness, Slept, Unwoken};
+use crate::uplink::{Uplink, UplinkReport};
 use crate::watchdog::Budget;
 use crate::{Code, Error, ErrorKind, Notice, Result, keys};
 use medley_hypervisor::{
@@ -76,6 +77,7 @@ pub struct Session<'a> {
     follow: Option<Follow>,
     machine: Arc<dyn Machine>,
     disk: Option<DiskServer>,
+    uplink: Option<Uplink>,
     hypervisor: &'a dyn Hypervisor,
     spec: MachineSpec,
     likeness: Likeness,
@@ -153,6 +155,20 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Takes over the way to the world that the machine was begun with ([`MachineSpec::network`] is its
+    /// [`Uplink::network`]): it lives as long as the session, whatever becomes of machines, and follows
+    /// the host.
+    pub fn join(&mut self, mut uplink: Uplink) {
+        let woke = self.began != Began::Boot;
+        uplink.lead_to(&self.machine, woke, self.notices.clone());
+        self.uplink = Some(uplink);
+    }
+
+    /// The way to the world, as it is now.
+    pub fn uplink(&self) -> Option<UplinkReport> {
+        self.uplink.as_ref().map(Uplink::report)
+    }
+
     /// Whether it can sleep, and if not, why.
     pub fn can_sleep(&self) -> Result<()> {
         self.state_key().map(drop)
@@ -162,6 +178,10 @@ impl<'a> Session<'a> {
         if !self.hypervisor.capabilities().suspend {
             let what = format!("{} cannot suspend machines", self.hypervisor.describe());
             return Err(Error::new(ErrorKind::Request, what));
+        }
+        if !self.spec.folders.is_empty() {
+            let what = "the machine has folders of the host's, whose state nobody saves";
+            return Err(Error::new(ErrorKind::Request, what).remedy("shut the guest down"));
         }
         self.state_key.as_ref().ok_or_else(|| {
             Error::new(
@@ -237,6 +257,8 @@ impl<'a> Session<'a> {
     fn save(&self, path: &Path) -> Result<(Slept, [u8; 32])> {
         let key = self.state_key()?;
         let began = Instant::now();
+        // A card that sleeps without its cable wakes without it.
+        let _still = self.uplink.as_ref().and_then(Uplink::hold_still);
         let likeness = Likeness {
             on: self.on.get(),
             ..self.likeness.clone()
@@ -286,6 +308,9 @@ impl<'a> Session<'a> {
         let machine = self.hypervisor.create(&self.spec)?;
         machine.start()?;
         self.machine = Arc::from(machine);
+        if let Some(uplink) = &mut self.uplink {
+            uplink.lead_to(&self.machine, false, self.notices.clone());
+        }
         self.tell(Code::MachineRestarted, "the machine was started again");
         Ok(())
     }
@@ -560,6 +585,7 @@ impl<'a> Beginning<'a> {
             follow: None,
             machine: Arc::from(awake.machine),
             disk: Some(awake.disk),
+            uplink: None,
             hypervisor: self.hypervisor,
             spec: self.setup.spec,
             likeness: self.likeness,

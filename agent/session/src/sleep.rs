@@ -29,8 +29,8 @@ pub struct Likeness {
     pub serial: bool,
     /// Whether it was booted from a kernel of the host's.
     pub kernel: bool,
-    /// Whether it has a network card.
-    pub network: bool,
+    /// What its network card is plugged into: each has offers and a state of its own.
+    pub network: String,
     /// Of shared memory.
     pub shared_mib: u32,
     /// Tags of folders, in order.
@@ -51,7 +51,14 @@ impl Likeness {
             channels: spec.channels.iter().map(|c| c.name.clone()).collect(),
             serial: spec.serial.socket.is_some() || spec.serial.log.is_some(),
             kernel: matches!(spec.boot, Boot::Kernel { .. }),
-            network: spec.network != medley_hypervisor::Network::None,
+            network: match spec.network {
+                medley_hypervisor::Network::None => "none".into(),
+                medley_hypervisor::Network::User => "user".into(),
+                medley_hypervisor::Network::Stream { .. } => "stream".into(),
+                medley_hypervisor::Network::Tap { .. }
+                | medley_hypervisor::Network::TapDevice(_) => "tap".into(),
+                _ => "other".into(),
+            },
             shared_mib: spec.shared_memory.as_ref().map_or(0, |shared| shared.mib),
             folders: spec.folders.iter().map(|f| f.tag.clone()).collect(),
             disk: match spec.disk {

@@ -8,6 +8,7 @@ use crate::dns::is_martian;
 use crate::frame::{Frame, Packet, SYN, TCP, UDP};
 use crate::question::{Answer, Question};
 use crate::rule::{Protocol, Rule};
+use serde::Serialize;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ pub enum Verdict {
 }
 
 /// What was refused, and how often.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// To whom; for a question the name server.
     pub to: IpAddr,
