@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Disk,
     /// The machine or its hypervisor.
     Machine,
+    /// A program that is needed is not installed.
+    Missing,
     /// The way to the world.
     Network,
     /// The saved state.
@@ -99,6 +101,7 @@ impl From<medley_network::Error> for Error {
     fn from(error: medley_network::Error) -> Self {
         let kind = match error.kind() {
             medley_network::ErrorKind::BadPolicy => ErrorKind::Request,
+            medley_network::ErrorKind::Missing => ErrorKind::Missing,
             _ => ErrorKind::Network,
         };
         Self::new(kind, "the network").because(error)

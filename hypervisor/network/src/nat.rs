@@ -11,6 +11,7 @@ use crate::way_out::WayOut;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -270,6 +271,8 @@ impl Shared {
             .arg("--socket")
             .arg(&self.passt_socket)
             .env_clear()
+            // What is typed at our terminal is not for it: it ends when we do.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);

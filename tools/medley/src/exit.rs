@@ -281,6 +281,7 @@ impl From<medley_session::Error> for Failure {
         let kind = match error.kind() {
             K::Busy => Kind::Busy,
             K::Request => Kind::Usage,
+            K::Missing => Kind::Missing,
             _ => Kind::Failed,
         };
         Self::new(kind, error.to_string())

@@ -14,6 +14,7 @@ mod filters;
 mod outlet;
 mod output;
 mod passphrase;
+mod policy;
 mod progress;
 mod run_dir;
 mod script;
@@ -75,6 +76,9 @@ enum Command {
     /// Say how a machine would be on this host
     #[command(subcommand)]
     Machine(Box<cmd::machine::Machine>),
+    /// Say what a guest's network would be on this host
+    #[command(subcommand)]
+    Network(Box<cmd::network::Network>),
     /// Serve a session's disk, as the session says.
     #[command(name = cmd::boot::DISK_SERVER, hide = true)]
     #[command(
@@ -190,6 +194,7 @@ fn run(command: Command, ui: Ui, detached: bool) -> Result<()> {
         Command::Disk(disk) => run_disk(*disk, ui, detached),
         Command::Boot(args) => cmd::boot::run(*args, ui),
         Command::Machine(verb) => cmd::machine::run(*verb, ui),
+        Command::Network(verb) => cmd::network::run(*verb, ui),
         Command::SessionDisk => cmd::boot::serve_disk(),
         Command::Completions(args) => {
             ui.show(&Completion::of(args.shell))?;

@@ -4,14 +4,17 @@ use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use medley_hypervisor::qemu::Qemu;
 use medley_hypervisor::{
-    Acceleration, AcceleratorChoice, DiskEndpoint, Hypervisor, MachineSpec, Network, Serial,
+    Acceleration, AcceleratorChoice, DiskEndpoint, Hypervisor, Machine, MachineSpec, Serial,
 };
 use medley_memory::{Host, Policy};
+use medley_session::UplinkReport;
 use nix::libc;
 use serde::Serialize;
 use vdisk::image::Mode;
@@ -26,8 +29,10 @@ use crate::script::{Player, Script};
 use crate::terminal::Kept;
 use crate::{progress, signals};
 
+mod network;
 mod session;
 
+pub use network::read as read_network_policy;
 pub use session::{DISK_SERVER, serve_disk};
 
 /// Options of `boot`.
@@ -54,7 +59,11 @@ EXAMPLES
   Try something and forget it:
     medley boot office.vhd
   Install updates for good:
-    medley boot office.vhd --keep --network user
+    medley boot office.vhd --keep --network nat
+  Let it reach what its policy lists and nothing else; see `medley network explain --help`:
+    medley boot office.vhd --session office.session --network-policy office.toml
+  Let it into the host's network, with an address of its own:
+    medley boot office.vhd --bridge br0
   Go on where the last session ended, but leave the disk as it is:
     medley boot office.vhd --overlay office.overlay
   Like a laptop: suspended by `medley machine suspend office.session` in another terminal, it goes
@@ -84,9 +93,8 @@ pub struct Boot {
     /// What runs the guest's code
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Accel::Auto)]
     accel: Accel,
-    /// The guest's network: none, or behind address translation
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Net::None)]
-    network: Net,
+    #[command(flatten)]
+    network: network::NetworkArgs,
     /// Boot this kernel instead of what the disk's boot loader finds
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -151,14 +159,6 @@ enum Accel {
     Tcg,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Net {
-    /// No network card
-    None,
-    /// Outgoing connections, without any privilege
-    User,
-}
-
 fn memory(text: &str) -> Result<Memory, String> {
     match text {
         "auto" => Ok(Memory::Auto),
@@ -194,6 +194,8 @@ struct Booted {
     written_bytes: u64,
     /// How the machine ended.
     exit: serde_json::Value,
+    /// The guest's way to the world, at the end.
+    network: UplinkReport,
     /// Of a machine that can sleep.
     session: Option<session::Told>,
 }
@@ -205,6 +207,7 @@ impl Report for Booted {
             .seconds_to_ready
             .map_or(String::new(), |s| format!(", ready after {s:.1} s"));
         fields.row("ended", format!("after {:.1} s{ready}", self.seconds_total));
+        network::refusals(&self.network, &mut fields);
         if let Some(told) = &self.session {
             told.rows(&mut fields);
             return fields.to_string();
@@ -225,10 +228,14 @@ impl Report for Booted {
 pub fn run(args: Boot, ui: Ui) -> Result<()> {
     // What is missing is said before anybody types a passphrase.
     let script = args.script.as_deref().map(read_script).transpose()?;
+    let network = args.network.wanted()?;
     let qemu = Qemu::find()?;
     let memory = plan(args.memory)?;
     check_serial(&args.serial)?;
     let found = args.disk.find()?;
+    // Declared in the order in which they must come to be: dropped, the machine goes first.
+    let run_dir = RunDir::new()?;
+    let mut uplink = network.open(run_dir.path())?;
     let keys = args.disk.unlock(ui, &found)?;
 
     let watch = signals::Watch::start()?;
@@ -251,6 +258,8 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
                 script,
                 keys,
                 watch,
+                run_dir,
+                uplink,
             },
         );
     }
@@ -266,8 +275,6 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
 
     // Not before the disk is ours: a command that fails makes no file.
     let sink = sink(&args.serial, ui)?;
-    // Declared in the order in which they must come to be: dropped, the machine goes first.
-    let run_dir = RunDir::new()?;
     let server = NbdServer::bind(
         run_dir.path().join("disk.sock"),
         disk,
@@ -285,13 +292,16 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     spec.accelerator = choice;
     spec.serial = Serial::socket(&serial);
     spec.boot = args.boot();
-    spec.network = match args.network {
-        Net::None => Network::None,
-        Net::User => Network::User,
-    };
+    spec.network = uplink.network();
     introduce(ui, &args, &qemu, &acceleration, &memory, &mode, encrypted);
+    let mut fields = Fields::default();
+    network::introduce(&uplink.report(), &mut fields);
+    note(ui, &fields);
     let qemu = qemu.with_acceleration(acceleration.clone());
-    let machine = qemu.create(&spec)?;
+    let machine: Arc<dyn Machine> = Arc::from(qemu.create(&spec)?);
+    // Whoever watches such a machine reads the log.
+    let (notices, _) = channel();
+    uplink.lead_to(&machine, false, notices);
     let interactive = script.is_none() && matches!(sink, Sink::Stdout | Sink::Stderr);
     let kept = if interactive { Kept::raw() } else { None };
     let mut source = source(script, &sink, kept.is_some());
@@ -310,6 +320,8 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     };
     let outcome = console.run();
     drop(kept);
+    let network = uplink.report();
+    drop(uplink);
     drop(machine);
     let requests = server.stats();
     let flushed = server.shutdown();
@@ -335,6 +347,7 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
         read_bytes: requests.read.bytes,
         written_bytes: requests.write.bytes,
         exit: how(&end),
+        network,
         session: None,
     })?;
     Ok(())
@@ -410,7 +423,14 @@ fn introduce(
             "Ctrl-] asks the guest to shut down, twice ends it at once",
         );
     }
-    ui.note(fields.to_string().trim_end());
+    note(ui, &fields);
+}
+
+fn note(ui: Ui, fields: &Fields) {
+    let text = fields.to_string();
+    if !text.is_empty() {
+        ui.note(text.trim_end());
+    }
 }
 
 fn plan(memory: Memory) -> Result<Planned> {

@@ -10,6 +10,7 @@ pub mod info;
 pub mod key;
 pub mod machine;
 pub mod mount;
+pub mod network;
 pub mod overlay;
 pub mod serve;
 pub mod speed;

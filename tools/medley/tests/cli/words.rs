@@ -2,7 +2,7 @@
 
 use crate::common::*;
 
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 36] = [
     "disk",
     "disk create",
     "disk info",
@@ -36,6 +36,8 @@ const COMMANDS: [&str; 34] = [
     "boot",
     "machine",
     "machine plan",
+    "network",
+    "network explain",
     "completions",
 ];
 

@@ -10,16 +10,17 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use medley_hypervisor::qemu::Qemu;
 use medley_hypervisor::{
-    Acceleration, AcceleratorChoice, Channel, DiskEndpoint, MachineSpec, Network, Serial, State,
-    StopReason,
+    Acceleration, AcceleratorChoice, Channel, DiskEndpoint, MachineSpec, Serial, State, StopReason,
 };
 use medley_memory::{Controller, HostSource, MemoryPolicy};
-use medley_session::{Began, Folder, Frontend, Heartbeat, Notice, Program, Session, Setup, Slept};
+use medley_session::{
+    Began, Folder, Frontend, Heartbeat, Notice, Program, Session, Setup, Slept, Uplink,
+};
 use serde::Serialize;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 
-use super::{Boot, Booted, Net, Planned, cpus, how, machine_name, sink, source};
+use super::{Boot, Booted, Planned, cpus, how, machine_name, sink, source};
 use crate::args::Keys;
 use crate::console::{Console, End, Sink, Sleeper};
 use crate::exit::{Failure, Result};
@@ -92,6 +93,9 @@ pub struct Ready {
     pub script: Option<Script>,
     pub keys: Keys,
     pub watch: signals::Watch,
+    // In this order: the folder after what lies in it.
+    pub uplink: Uplink,
+    pub run_dir: RunDir,
 }
 
 /// What the report tells of a session.
@@ -143,7 +147,8 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         return Err(Failure::usage("no --session"));
     };
     let folder = Folder::open(folder)?;
-    let run_dir = RunDir::new()?;
+    let run_dir = ready.run_dir;
+    let uplink = ready.uplink;
     let (serial, beat) = (
         run_dir.path().join("console.sock"),
         run_dir.path().join("beat.sock"),
@@ -163,10 +168,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         socket: beat.clone(),
     }];
     spec.boot = args.boot();
-    spec.network = match args.network {
-        Net::None => Network::None,
-        Net::User => Network::User,
-    };
+    spec.network = uplink.network();
     let qemu = ready.qemu.with_acceleration(ready.acceleration.clone());
     let revertible = args.revertible;
     let setup = Setup {
@@ -192,12 +194,17 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         heard: RefCell::default(),
         from: notices,
     };
+    let mut network = uplink.report();
+    let mut fields = Fields::default();
+    super::network::introduce(&network, &mut fields);
+    super::note(ui, &fields);
     let began_at = Instant::now();
     let session = progress::busy(ui, "beginning the session", || {
         Session::begin(folder, setup, &qemu, notify)
     });
     notices.tell();
     let mut session = session?;
+    session.join(uplink);
     if args.sleep.keep_booted {
         session.can_sleep()?;
     }
@@ -241,6 +248,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         }
         .run();
         notices.tell();
+        network = session.uplink().unwrap_or(network);
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(failure) => {
@@ -305,6 +313,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         read_bytes: 0,
         written_bytes: 0,
         exit: how(&end),
+        network,
         session: Some(told),
     })?;
     Ok(())

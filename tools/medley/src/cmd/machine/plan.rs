@@ -1,8 +1,6 @@
 //! `medley machine plan`: how large a guest would be, on this host or on an imagined one, and why.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use medley_memory::{Group, Host, Limit, Policy, Quota};
@@ -10,10 +8,7 @@ use serde::Serialize;
 
 use crate::exit::{Failure, Result};
 use crate::output::{Fields, Report, Ui};
-use crate::size;
-
-/// The most a policy's file may have.
-const MAX_POLICY: u64 = 1 << 20;
+use crate::{policy, size};
 
 /// Options of `machine plan`.
 #[derive(Debug, Args)]
@@ -140,7 +135,7 @@ impl Report for Planned {
 /// Runs it.
 pub fn run(args: Plan, ui: Ui) -> Result<()> {
     let policy = match &args.policy {
-        Some(path) => read_policy(path)?,
+        Some(path) => policy::read(path)?,
         None => Policy::default(),
     };
     let host = args.imagine(Host::read()?)?;
@@ -208,20 +203,4 @@ impl Plan {
         }
         Ok(host)
     }
-}
-
-fn read_policy(path: &Path) -> Result<Policy> {
-    let name = path.display();
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_POLICY + 1).read_to_string(&mut text))
-        .map_err(Failure::io(format!("{name}: cannot read the policy")))?;
-    if text.len() as u64 > MAX_POLICY {
-        return Err(Failure::usage(format!("{name}: too large for a policy")));
-    }
-    let policy = match path.extension().is_some_and(|end| end == "json") {
-        true => serde_json::from_str(&text).map_err(|error| error.to_string()),
-        false => toml::from_str(&text).map_err(|error| error.to_string()),
-    };
-    policy.map_err(|error| Failure::usage(format!("{name}: not a policy: {}", error.trim_end())))
 }
