@@ -14,7 +14,8 @@ use crate::progress::step;
 use crate::run;
 use crate::setup::{self, DebianSources, StaleLists};
 
-/// Beyond the essential ones.
+/// Beyond the essential ones. The second half is for apps as windows: an X server that needs no screen, a
+/// terminal, and an editor with menus and dialogs.
 const PACKAGES: &[&str] = &[
     "systemd-sysv",
     "udev",
@@ -25,6 +26,14 @@ const PACKAGES: &[&str] = &[
     "iproute2",
     "procps",
     "less",
+    "xserver-xorg-core",
+    "xserver-xorg-video-dummy",
+    "x11-xserver-utils",
+    "dbus-x11",
+    "fonts-dejavu-core",
+    "adwaita-icon-theme",
+    "xterm",
+    "mousepad",
 ];
 
 /// Documentation is two thirds of the files and nobody reads it in there.
