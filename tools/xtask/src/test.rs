@@ -225,6 +225,9 @@ fn medley() -> Result<std::path::PathBuf> {
         "--quiet",
         "--package",
         "medley",
+        // Which medley finds beside itself.
+        "--package",
+        "medley-bridge",
     ])?)
     .context("cannot build medley")?;
     Ok(workspace::target()?.join("debug/medley"))
