@@ -1,6 +1,7 @@
-//! What went wrong, where, and what to do about it.
+//! What may go wrong here; how it is told is [`medley_error`]'s.
 
-use std::fmt;
+/// A failure: what was tried, why it failed, and the remedy when one is known.
+pub type Error = medley_error::Error<ErrorKind>;
 
 /// The result of every fallible operation of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -31,58 +32,6 @@ pub enum ErrorKind {
     Io,
 }
 
-/// A failure: what was tried, why it failed, and the remedy when one is known.
-#[derive(Debug, thiserror::Error)]
-pub struct Error {
-    kind: ErrorKind,
-    operation: String,
-    detail: String,
-    remedy: Option<String>,
-    source: Option<std::io::Error>,
-}
-
-impl Error {
-    /// A failure of `operation` (`start machine office`) because of `detail`.
-    pub fn new(kind: ErrorKind, operation: impl Into<String>, detail: impl Into<String>) -> Error {
-        Error {
-            kind,
-            operation: operation.into(),
-            detail: detail.into(),
-            remedy: None,
-            source: None,
-        }
-    }
-
-    /// What the operating system refused while `operation` was tried.
-    pub fn io(operation: impl Into<String>, source: std::io::Error) -> Error {
-        let detail = source.to_string();
-        Error {
-            source: Some(source),
-            ..Error::new(ErrorKind::Io, operation, detail)
-        }
-    }
-
-    /// The same failure with what to do about it.
-    #[must_use]
-    pub fn remedy(self, remedy: impl Into<String>) -> Error {
-        Error {
-            remedy: Some(remedy.into()),
-            ..self
-        }
-    }
-
-    /// The kind of failure.
-    pub fn kind(&self) -> ErrorKind {
-        self.kind
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.operation, self.detail)?;
-        match &self.remedy {
-            Some(remedy) => write!(f, " ({remedy})"),
-            None => Ok(()),
-        }
-    }
+impl medley_error::Kind for ErrorKind {
+    const IO: ErrorKind = ErrorKind::Io;
 }
