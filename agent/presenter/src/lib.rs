@@ -10,6 +10,13 @@
 #![forbid(unsafe_code)]
 
 pub mod canvas;
+pub mod error;
 pub mod frame;
 pub mod model;
+pub mod record;
+pub mod report;
+pub mod run;
+pub mod sandbox;
+pub mod services;
 pub mod unpack;
+pub mod x11;
