@@ -1,0 +1,339 @@
+//! The control channel: apps and launches, monitors, keymap, health, sleep.
+use crate::apps::{App, Apps, icon, launch};
+use crate::channel::Say;
+use crate::screen::Screen;
+use crate::settings::Settings;
+use crate::{health, keymap, monitors};
+use anyhow::Result;
+use medley_wire::control::{self, Categories, FromGuest, FromHost, Outcome, Progress};
+use medley_wire::{AppId, List, Text, Untrusted, bulk};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What is said on the control channel.
+pub type Control<'o> = Say<'o, FromGuest<'static>>;
+
+/// Bytes that may wait in the bulk channel while icons are added.
+const ICONS_WAITING: usize = 1 << 20;
+
+/// What the control channel acts upon.
+#[derive(Debug)]
+pub struct Services {
+    /// The guest's apps.
+    pub apps: Apps,
+    /// Apps as the host knows them, once it has asked.
+    listed: Option<BTreeMap<AppId, App>>,
+    /// Apps whose icons have not been sent, and the side that is wanted.
+    icons: VecDeque<AppId>,
+    icon_side: u32,
+    settings: Settings,
+    display: String,
+    agent: PathBuf,
+    sets_clock: bool,
+}
+
+impl Services {
+    /// Services of an agent on that display.
+    ///
+    /// # Errors
+    /// The agent does not know its own program.
+    pub fn new(display: String, sets_clock: bool) -> Result<Self> {
+        Ok(Self {
+            apps: Apps::new(),
+            listed: None,
+            icons: VecDeque::new(),
+            icon_side: 48,
+            settings: Settings::default(),
+            display,
+            agent: std::env::current_exe()?,
+            sets_clock,
+        })
+    }
+
+    /// The channel is open: says how far the guest has come.
+    pub fn opened(&mut self, say: &mut Control<'_>) {
+        for (progress, words) in [
+            (Progress::Session, "the agent runs in a session"),
+            (Progress::Display, "windows can be shown"),
+            (Progress::Apps, "apps can be launched"),
+        ] {
+            say.say(control::Stage {
+                progress,
+                words: Untrusted::claim(Text::cut(words)),
+            });
+        }
+    }
+
+    /// The channel is gone.
+    pub fn lost(&mut self) {
+        self.listed = None;
+        self.icons.clear();
+        self.apps.index.next_connection();
+    }
+
+    /// Does what one message says.
+    ///
+    /// # Errors
+    /// The display is gone.
+    pub fn host_says(
+        &mut self,
+        message: FromHost<'_>,
+        screen: &mut Screen,
+        say: &mut Control<'_>,
+    ) -> Result<()> {
+        match message {
+            FromHost::Bye(bye) => {
+                tracing::info!(reason = ?bye.reason, words = %bye.words.display(), "the host says goodbye");
+            }
+            FromHost::Heartbeat(beat) => {
+                say.say(health::health(beat.sequence, screen.display.errors));
+            }
+            FromHost::Settings(settings) => self.settings(&settings, say),
+            FromHost::Monitors(m) => self.monitors(&m.monitors, screen)?,
+            FromHost::Keymap(map) => match keymap::load(&self.display, &map) {
+                Ok(()) => {
+                    let (keyboard, display) = screen.keyboard();
+                    keyboard.map_changed(display)?;
+                    keyboard.keep_quiet(display)?;
+                }
+                Err(error) => tracing::warn!("the guest keeps its keymap: {error:#}"),
+            },
+            FromHost::ListApps(list) => {
+                self.icon_side = list.icons.width().max(list.icons.height());
+                self.apps.scan();
+                screen.set_apps(Rc::clone(&self.apps.index));
+                for (id, app) in &self.apps.all {
+                    tell_app(*id, app, say);
+                }
+                say.say(control::AppsEnd {
+                    generation: list.generation,
+                    count: u16::try_from(self.apps.all.len()).unwrap_or(u16::MAX),
+                });
+                self.icons = self.apps.all.keys().copied().collect();
+                self.listed = Some(self.apps.all.clone());
+            }
+            FromHost::Launch(launch) => self.launch(&launch, say),
+            FromHost::Sleep(sleep) => {
+                screen.lost_keys()?;
+                say.say(control::Ready {
+                    sequence: sleep.sequence,
+                });
+            }
+            FromHost::Clock(clock) => {
+                let now = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+                let before = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+                if self.sets_clock {
+                    set_clock(clock.now);
+                }
+                say.say(control::ClockRead {
+                    sequence: clock.sequence,
+                    now: before,
+                });
+            }
+            FromHost::FileOffer(offer) => decline(offer.transfer, say),
+            FromHost::Update(update) => decline(update.transfer, say),
+            // Hellos are dealt with below; the rest answers what this agent never says.
+            FromHost::Hello(_)
+            | FromHost::Awake(_)
+            | FromHost::ClipboardOffer(_)
+            | FromHost::ClipboardRequest(_)
+            | FromHost::Answer(_)
+            | FromHost::NoteAnswer(_)
+            | FromHost::TrayClick(_)
+            | FromHost::TrayChoice(_) => {}
+        }
+        Ok(())
+    }
+
+    fn settings(&mut self, settings: &control::Settings<'_>, say: &mut Control<'_>) {
+        if let Some(locale) = settings.locale.as_str() {
+            self.apps.set_locale(locale);
+            self.refresh(say);
+        }
+    }
+
+    fn monitors(&mut self, all: &[control::Monitor], screen: &mut Screen) -> Result<()> {
+        if all.is_empty() {
+            return Ok(());
+        }
+        match monitors::mirror(&screen.display, all) {
+            Ok(true) => {
+                if let Some(work) = monitors::work_area(all) {
+                    screen.set_work_area(work)?;
+                }
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!("{error:#}"),
+        }
+        self.settings
+            .set_dpi(&mut screen.display, monitors::dpi(all))
+    }
+
+    fn launch(&mut self, wanted: &control::Launch<'_>, say: &mut Control<'_>) {
+        let addresses: Option<Vec<&str>> =
+            wanted.arguments.iter().map(|text| text.as_str()).collect();
+        let (outcome, words) = match (self.apps.all.get(&wanted.app), addresses) {
+            (None, _) => (Outcome::Unknown, String::new()),
+            (_, None) => (Outcome::Refused, "an address is no text".to_owned()),
+            _ if !wanted.files.is_empty() => (
+                Outcome::Refused,
+                "this agent takes no files from the host".to_owned(),
+            ),
+            (Some(app), Some(addresses)) => launch::launch(
+                app,
+                &self.apps.index,
+                &launch::Launch {
+                    request: wanted.request,
+                    app: wanted.app,
+                    action: wanted.action,
+                    addresses: &addresses,
+                    agent: &self.agent,
+                    display: &self.display,
+                },
+            ),
+        };
+        tracing::info!(app = %wanted.app, ?outcome, "launched");
+        say.say(control::Launched {
+            request: wanted.request,
+            outcome,
+            words: Untrusted::claim(Text::cut(&words)),
+        });
+    }
+
+    /// Looks for apps again, and tells the host what is new, other or gone.
+    pub fn refresh(&mut self, say: &mut Control<'_>) {
+        self.apps.scan();
+        let Some(listed) = &mut self.listed else {
+            return;
+        };
+        for (id, app) in &self.apps.all {
+            if listed.get(id) != Some(app) {
+                tell_app(*id, app, say);
+                self.icons.push_back(*id);
+            }
+        }
+        for id in listed.keys().filter(|id| !self.apps.all.contains_key(id)) {
+            say.say(control::AppGone { id: *id });
+        }
+        listed.clone_from(&self.apps.all);
+    }
+
+    /// Sends icons, as many as the channel takes at once. True, if more are to be sent.
+    pub fn send_icons(&mut self, say: &mut Say<'_, bulk::FromGuest<'static>>) -> bool {
+        while say.is_open() && say.queued() < ICONS_WAITING {
+            let Some(id) = self.icons.pop_front() else {
+                break;
+            };
+            let icon = self.apps.all.get(&id).and_then(|app| {
+                let name = app.entry.icon.as_ref()?;
+                let path = icon::find(self.apps.folders(), name, self.icon_side)?;
+                icon::load(&path, self.icon_side)
+            });
+            if let Some(picture) = icon.as_ref().and_then(icon::Icon::picture) {
+                say.say(bulk::Icon {
+                    owner: bulk::Owner::App(id),
+                    picture,
+                });
+            }
+        }
+        !self.icons.is_empty() && say.is_open()
+    }
+}
+
+fn tell_app(id: AppId, app: &App, say: &mut Control<'_>) {
+    let entry = &app.entry;
+    let (schemes, types): (Vec<&str>, Vec<&str>) = entry
+        .types
+        .iter()
+        .map(String::as_str)
+        .partition(|kind| kind.starts_with("x-scheme-handler/"));
+    let schemes = schemes
+        .iter()
+        .filter_map(|kind| Text::whole(kind.strip_prefix("x-scheme-handler/")?))
+        .take(medley_wire::limits::SCHEMES)
+        .map(Untrusted::claim)
+        .collect();
+    let types = types
+        .iter()
+        .filter_map(|kind| Text::whole(kind))
+        .take(medley_wire::limits::MIME_TYPES)
+        .map(Untrusted::claim)
+        .collect();
+    let actions = entry
+        .actions
+        .iter()
+        .zip(1_u8..)
+        .take(medley_wire::limits::ACTIONS);
+    let (categories, folder) = place_of(&entry.categories);
+    say.say(control::App {
+        id,
+        categories,
+        name: Untrusted::claim(Text::cut(&entry.name)),
+        folder: Untrusted::claim(Text::cut(folder)),
+        comment: Untrusted::claim(Text::cut(&entry.comment)),
+        keywords: Untrusted::claim(Text::cut(&entry.keywords.join(","))),
+        types: List::new(types),
+        schemes: List::new(schemes),
+        actions: List::new(
+            actions
+                .map(|((name, _), number)| control::Action {
+                    number,
+                    name: Untrusted::claim(Text::cut(name)),
+                })
+                .collect(),
+        ),
+    });
+}
+
+/// The main categories of the menu among an app's, and the folder of the first of them.
+fn place_of(categories: &[String]) -> (Categories, &'static str) {
+    let table = [
+        ("AudioVideo", Categories::MEDIA, "Multimedia"),
+        ("Audio", Categories::MEDIA, "Multimedia"),
+        ("Video", Categories::MEDIA, "Multimedia"),
+        ("Development", Categories::DEVELOPMENT, "Development"),
+        ("Education", Categories::EDUCATION, "Education"),
+        ("Game", Categories::GAME, "Games"),
+        ("Graphics", Categories::GRAPHICS, "Graphics"),
+        ("Network", Categories::NETWORK, "Internet"),
+        ("Office", Categories::OFFICE, "Office"),
+        ("Science", Categories::SCIENCE, "Science"),
+        ("Settings", Categories::SETTINGS, "Settings"),
+        ("System", Categories::SYSTEM, "System"),
+        ("Utility", Categories::UTILITY, "Accessories"),
+    ];
+    let mut all = Categories::NONE;
+    let mut folder = "";
+    for category in categories {
+        if let Some((_, bit, name)) = table.iter().find(|(word, ..)| word == category) {
+            all = all.with(*bit);
+            if folder.is_empty() {
+                folder = name;
+            }
+        }
+    }
+    (all, folder)
+}
+
+fn decline(transfer: u32, say: &mut Control<'_>) {
+    say.say(control::Answer {
+        transfer,
+        verdict: control::Verdict::Kind,
+    });
+}
+
+fn set_clock(nanoseconds: i64) {
+    use nix::sys::time::TimeSpec;
+    use nix::time::{ClockId, clock_settime};
+    let seconds = nanoseconds.div_euclid(1_000_000_000);
+    let rest = nanoseconds.rem_euclid(1_000_000_000);
+    if let Err(errno) = clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds, rest)) {
+        tracing::warn!(
+            "cannot set the guest's clock ({errno}); the agent needs CAP_SYS_TIME for it"
+        );
+    }
+}

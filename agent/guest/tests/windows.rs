@@ -1,0 +1,565 @@
+//! The agent against a real X server with real apps, and a host that is a script.
+#![allow(clippy::unwrap_used)]
+mod support;
+
+use medley_link::Pool;
+use medley_wire::pixels::Format;
+use medley_wire::window::{Change, Kind, Modifiers, Seen, States};
+use medley_wire::{Bytes, Features, Rect, Size, WindowId, gui};
+use std::time::{Duration, Instant};
+use support::display::Xserver;
+use support::{Doors, Host, PATIENCE, Process, agent, app};
+use x11rb::connection::Connection;
+use x11rb::protocol::xproto::ConnectionExt;
+
+fn rect(x: i32, y: i32, width: u32, height: u32) -> Rect {
+    Rect::new(x, y, Size::new(width, height).unwrap()).unwrap()
+}
+
+fn start(more: &[&str]) -> (Xserver, Doors, Process, Host) {
+    let server = Xserver::virtual_one();
+    let doors = Doors::new();
+    let agent = agent(&server, &doors, more);
+    let host = Host::accept(&doors, Features::ALL, None);
+    (server, doors, agent, host)
+}
+
+/// Compares what the host has with what the server has. The unused byte of a pixel is not looked at.
+fn same_pixels(server: &Xserver, host: &Host, class: &str, border: usize) {
+    let window = server.find(class).unwrap();
+    let (width, height, real) = server.pixels(window).unwrap();
+    let win = host.model.find(class).unwrap();
+    let ours = win.inner(border);
+    assert_eq!(ours.len(), usize::from(width) * usize::from(height) * 4);
+    let colours = |bytes: &[u8]| -> Vec<[u8; 3]> {
+        bytes.chunks_exact(4).map(|p| [p[0], p[1], p[2]]).collect()
+    };
+    let (ours, real) = (colours(&ours), colours(&real));
+    let differ = ours.iter().zip(&real).filter(|(a, b)| a != b).count();
+    assert_eq!(
+        differ,
+        0,
+        "pixels of {class} that differ, of {}",
+        ours.len()
+    );
+    let first = real[0];
+    assert!(
+        real.iter().any(|pixel| *pixel != first),
+        "{class} shows nothing"
+    );
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// evdev's number of a key, and whether it wants shift, on the keymap that servers begin with.
+fn key_of(letter: char) -> (u16, bool) {
+    let rows = [
+        (2, "1234567890-="),
+        (16, "qwertyuiop[]"),
+        (30, "asdfghjkl;'"),
+        (44, "zxcvbnm,./"),
+    ];
+    let lower = letter.to_ascii_lowercase();
+    for (first, keys) in rows {
+        if let Some(at) = keys.find(lower) {
+            return (first + at as u16, letter.is_ascii_uppercase());
+        }
+    }
+    match letter {
+        ' ' => (57, false),
+        '\n' => (28, false),
+        _ => panic!("no key for {letter}"),
+    }
+}
+
+fn press(host: &mut Host, window: WindowId, code: u16, down: bool, held: Modifiers) {
+    host.say(gui::Key {
+        window,
+        code: medley_wire::window::KeyCode(code),
+        down,
+        group: 0,
+        held,
+        locked: Modifiers::NONE,
+    });
+}
+
+fn type_text(host: &mut Host, window: WindowId, text: &str) {
+    for letter in text.chars() {
+        let (code, shift) = key_of(letter);
+        let held = if shift {
+            Modifiers::SHIFT
+        } else {
+            Modifiers::NONE
+        };
+        press(host, window, code, true, held);
+        press(host, window, code, false, held);
+    }
+}
+
+fn focus(host: &mut Host, window: WindowId) {
+    host.say(gui::Focus {
+        window,
+        held: Modifiers::NONE,
+        locked: Modifiers::NONE,
+    });
+}
+
+#[test]
+fn a_window_comes_with_its_name_kind_hints_and_pixels() {
+    let (server, _doors, _agent, mut host) = start(&[]);
+    let _xterm = app(
+        &server,
+        "xterm",
+        &["-title", "Títle — 1", "-e", "sh", "-c", "seq 30; sleep 60"],
+    );
+    let id = host.window("XTerm");
+    host.settle(id);
+    let win = &host.model.windows[&id];
+    assert_eq!(win.class, ("xterm".into(), "XTerm".into()));
+    assert_eq!(win.title, "Títle — 1");
+    assert_eq!(
+        (win.kind, win.unmanaged, win.parent),
+        (Some(Kind::Normal), false, None)
+    );
+    let step = win.hints.unwrap().step.unwrap();
+    assert!(step.width() > 1 && step.height() > 1);
+    same_pixels(&server, &host, "XTerm", 0);
+    let xid = server.find("XTerm").unwrap();
+    assert_eq!(server.words(xid, "WM_STATE")[0], 1);
+    assert_eq!(server.words(xid, "_NET_FRAME_EXTENTS"), [0; 4]);
+    assert_eq!(server.words(server.root, "_NET_CLIENT_LIST"), [xid]);
+}
+
+#[test]
+fn what_is_typed_arrives() {
+    let (server, doors, _agent, mut host) = start(&[]);
+    let typed = doors.path("typed");
+    let script = format!("read line; printf %s \"$line\" > {}", typed.display());
+    let _xterm = app(&server, "xterm", &["-u8", "-e", "sh", "-c", &script]);
+    let id = host.window("XTerm");
+    host.settle(id);
+    focus(&mut host, id);
+    type_text(&mut host, id, "Hello, World 42");
+    host.say(gui::InputText {
+        window: id,
+        text: Bytes(" žluťoučký 日本".as_bytes()),
+    });
+    type_text(&mut host, id, " end\n");
+    let got = wait_for("what was typed", || {
+        std::fs::read_to_string(&typed)
+            .ok()
+            .filter(|t| !t.is_empty())
+    });
+    assert_eq!(got, "Hello, World 42 žluťoučký 日本 end");
+    // The shell ended, so its window goes; the host lets its number go.
+    host.until("the window to go", |model| model.windows.is_empty());
+}
+
+#[test]
+fn a_window_is_closed_politely_and_by_force() {
+    let (server, _doors, _agent, mut host) = start(&[]);
+    let mut polite = app(
+        &server,
+        "zenity",
+        &["--info", "--text=bye", "--title=Polite"],
+    );
+    let id = host.window("Zenity");
+    assert_eq!(host.model.windows[&id].kind, Some(Kind::Dialog));
+    assert_eq!(host.model.windows[&id].title, "Polite");
+    host.say(gui::Close { window: id });
+    host.until("the dialog to go", |model| {
+        model.find("Zenity").is_none_or(|w| !w.mapped)
+    });
+    // Zenity says with 1 that it was closed; a killed one would have no status.
+    assert_eq!(polite.0.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn the_host_says_where_a_window_is() {
+    let (server, _doors, _agent, mut host) = start(&[]);
+    let _logo = app(&server, "xlogo", &["-geometry", "200x150"]);
+    let id = host.window("XLogo");
+    for (serial, place) in [(5, rect(300, 200, 420, 310)), (6, rect(10, 20, 420, 310))] {
+        host.say(gui::Configure {
+            window: id,
+            rect: place,
+            serial,
+        });
+        host.until("the answer", |model| {
+            model.windows[&id].answers.last() == Some(&serial)
+        });
+        assert_eq!(host.model.windows[&id].rect, place);
+        host.settle(id);
+        same_pixels(&server, &host, "XLogo", 0);
+        let xid = server.find("XLogo").unwrap();
+        let real = server.x.get_geometry(xid).unwrap().reply().unwrap();
+        let real = (
+            i32::from(real.x),
+            i32::from(real.y),
+            real.width,
+            real.height,
+        );
+        assert_eq!(real, (place.x(), place.y(), 420, 310));
+    }
+}
+
+#[test]
+fn an_app_that_wants_another_size_waits_for_the_host() {
+    let (server, _doors, _agent, mut host) = start(&[]);
+    let _xterm = app(
+        &server,
+        "xterm",
+        &[
+            "-xrm",
+            "XTerm*allowWindowOps: true",
+            "-e",
+            "sh",
+            "-c",
+            "sleep 0.4; printf '\\033[8;10;40t'; sleep 60",
+        ],
+    );
+    let id = host.window("XTerm");
+    let before = host.model.windows[&id].rect;
+    host.until("a wish", |model| !model.windows[&id].wishes.is_empty());
+    let wish = *host.model.windows[&id].wishes.last().unwrap();
+    assert!(wish.size().width() < before.size().width());
+    let xid = server.find("XTerm").unwrap();
+    let real = server.x.get_geometry(xid).unwrap().reply().unwrap();
+    assert_eq!(
+        u32::from(real.width),
+        before.size().width(),
+        "nothing changes before the host says so"
+    );
+    host.say(gui::Configure {
+        window: id,
+        rect: wish,
+        serial: 1,
+    });
+    host.until("the answer", |model| model.windows[&id].answers == [1]);
+    host.settle(id);
+    same_pixels(&server, &host, "XTerm", 0);
+}
+
+#[test]
+fn menus_of_old_and_new_toolkits() {
+    let (server, _doors, _agent, mut host) = start(&[]);
+    let _xterm = app(&server, "xterm", &["-e", "sleep", "60"]);
+    let id = host.window("XTerm");
+    focus(&mut host, id);
+    let click = |host: &mut Host, code, down, held| {
+        host.say(gui::Button {
+            window: id,
+            x: 40,
+            y: 40,
+            code,
+            down,
+            held,
+        });
+    };
+    click(&mut host, 0x110, true, Modifiers::CONTROL);
+    host.until("a menu", |model| {
+        model.popup().is_some_and(|w| w.frames > 0)
+    });
+    let menu = host.model.popup().unwrap();
+    assert_eq!((menu.kind, menu.parent), (Some(Kind::PopupMenu), Some(id)));
+    assert!(menu.rect.size().height() > 50);
+    let menu = menu.id;
+    host.settle(menu);
+    let shown = host.model.windows[&menu].inner(1);
+    assert!(
+        shown.chunks_exact(4).any(|p| p[..3] != shown[..3]),
+        "the menu shows words"
+    );
+    click(&mut host, 0x110, false, Modifiers::NONE);
+    host.until("the menu to go", |model| model.popup().is_none());
+
+    let _entry = app(&server, "zenity", &["--entry", "--text=x"]);
+    let dialog = host.window("Zenity");
+    host.settle(dialog);
+    focus(&mut host, dialog);
+    let size = host.model.windows[&dialog].rect.size();
+    for down in [true, false] {
+        host.say(gui::Button {
+            window: dialog,
+            x: size.width() as i32 / 2,
+            y: size.height() as i32 / 2,
+            code: 0x111,
+            down,
+            held: Modifiers::NONE,
+        });
+    }
+    host.until("a GTK menu", |model| {
+        model.popup().is_some_and(|w| w.frames > 0)
+    });
+    let menu = host.model.popup().unwrap();
+    assert_eq!(
+        (menu.kind, menu.parent),
+        (Some(Kind::PopupMenu), Some(dialog))
+    );
+}
+
+#[test]
+fn an_agent_that_was_killed_finds_everything_again() {
+    let (server, doors, mut first, mut host) = start(&[]);
+    let _logo = app(&server, "xlogo", &[]);
+    let _xterm = app(&server, "xterm", &["-e", "sleep", "60"]);
+    let (logo, _) = (host.window("XLogo"), host.window("XTerm"));
+    host.say(gui::State {
+        window: logo,
+        change: Change::new(States::MAXIMISED_DOWN, States::NONE).unwrap(),
+    });
+    wait_for("the state", || {
+        let states = server.words(server.find("XLogo").unwrap(), "_NET_WM_STATE");
+        states
+            .contains(&server.atom("_NET_WM_STATE_MAXIMIZED_VERT"))
+            .then_some(())
+    });
+    let begun = Instant::now();
+    first.0.kill().unwrap();
+    first.0.wait().unwrap();
+    drop(host);
+    let _second = agent(&server, &doors, &[]);
+    let mut host = Host::accept(&doors, Features::ALL, None);
+    let (logo, xterm) = (host.window("XLogo"), host.window("XTerm"));
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(host.model.windows[&logo].states.has(States::MAXIMISED_DOWN));
+    assert!(!host.model.windows[&xterm].unmanaged);
+    host.settle(xterm);
+    same_pixels(&server, &host, "XLogo", 0);
+    same_pixels(&server, &host, "XTerm", 0);
+}
+
+#[test]
+fn a_host_that_comes_back_is_told_everything() {
+    let (server, doors, _agent, mut host) = start(&[]);
+    let _logo = app(&server, "xlogo", &[]);
+    let id = host.window("XLogo");
+    press(&mut host, id, 42, true, Modifiers::NONE);
+    focus(&mut host, id);
+    press(&mut host, id, 30, true, Modifiers::NONE);
+    let down = |server: &Xserver| {
+        let keys = server.x.query_keymap().unwrap().reply().unwrap().keys;
+        keys.iter().map(|byte| byte.count_ones()).sum::<u32>()
+    };
+    wait_for("a key to be down", || (down(&server) == 1).then_some(()));
+    drop(host);
+    wait_for("keys to be released", || (down(&server) == 0).then_some(()));
+    let mut host = Host::accept(&doors, Features::ALL, None);
+    let id = host.window("XLogo");
+    host.settle(id);
+    same_pixels(&server, &host, "XLogo", 0);
+    // The same once more on a connection that stays.
+    host.resync(9);
+    let id = host.window("XLogo");
+    host.settle(id);
+    same_pixels(&server, &host, "XLogo", 0);
+}
+
+#[test]
+fn pixels_go_through_shared_memory() {
+    let server = Xserver::virtual_one();
+    let doors = Doors::new();
+    let path = doors.path("pool");
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .unwrap();
+    file.set_len(8 << 20).unwrap();
+    let _agent = agent(&server, &doors, &["--pool", path.to_str().unwrap()]);
+    let mut host = Host::accept(&doors, Features::ALL, Some(Pool::of_host(&file).unwrap()));
+    let _xterm = app(
+        &server,
+        "xterm",
+        &[
+            "-e",
+            "sh",
+            "-c",
+            "for i in $(seq 50); do echo $i $i; sleep 0.01; done; sleep 60",
+        ],
+    );
+    let _logo = app(&server, "xlogo", &[]);
+    let xterm = host.window("XTerm");
+    let logo = host.window("XLogo");
+    host.settle(xterm);
+    assert!(host.model.windows[&xterm].buffer.is_some());
+    assert_eq!(
+        host.model.windows[&xterm].buffer.unwrap().format(),
+        Format::Xrgb
+    );
+    same_pixels(&server, &host, "XTerm", 0);
+    same_pixels(&server, &host, "XLogo", 0);
+    // A window that does not fit any more goes through the stream.
+    host.say(gui::Configure {
+        window: logo,
+        rect: rect(0, 0, 1600, 1400),
+        serial: 3,
+    });
+    host.until("the answer", |model| model.windows[&logo].answers == [3]);
+    let before = host.model.windows[&logo].frames;
+    host.until("a frame", |model| model.windows[&logo].frames > before);
+    host.settle(logo);
+    same_pixels(&server, &host, "XLogo", 0);
+}
+
+#[test]
+fn frames_wait_for_the_host_and_hidden_windows_cost_nothing() {
+    let (server, _doors, _agent, mut host) = start(&[]);
+    let _xterm = app(
+        &server,
+        "xterm",
+        &[
+            "-e",
+            "sh",
+            "-c",
+            "while true; do date +%N; sleep 0.01; done",
+        ],
+    );
+    let id = host.window("XTerm");
+    host.watch(Duration::from_millis(300));
+    assert!(host.model.windows[&id].frames > 5);
+    host.model.silent = true;
+    host.watch(Duration::from_millis(100));
+    let before = host.model.windows[&id].frames;
+    host.watch(Duration::from_millis(300));
+    assert!(
+        host.model.windows[&id].frames - before <= 2,
+        "two unacknowledged frames"
+    );
+    host.resync(2);
+    host.watch(Duration::from_millis(300));
+    assert_eq!(
+        host.model.windows[&id].frames, 2,
+        "as before, after everything was said anew"
+    );
+    host.model.silent = false;
+    let show = |host: &mut Host, seen, frames| {
+        host.say(gui::Visibility {
+            window: id,
+            seen,
+            frames,
+        });
+    };
+    host.resync(3);
+    show(&mut host, Seen::Hidden, 0);
+    host.watch(Duration::from_millis(100));
+    let before = host.model.windows[&id].frames;
+    host.watch(Duration::from_millis(300));
+    assert_eq!(host.model.windows[&id].frames, before, "hidden");
+    show(&mut host, Seen::Visible, 10);
+    host.watch(Duration::from_millis(1000));
+    let shown = host.model.windows[&id].frames - before;
+    assert!((3..=12).contains(&shown), "ten frames a second: {shown}");
+}
+
+#[test]
+fn an_idle_agent_sleeps() {
+    let (server, _doors, agent, mut host) = start(&[]);
+    let _logo = app(&server, "xlogo", &[]);
+    let id = host.window("XLogo");
+    host.settle(id);
+    let switches = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", agent.0.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|l| l.starts_with("voluntary_ctxt_switches"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+    };
+    let before = switches();
+    host.watch(Duration::from_millis(1500));
+    assert_eq!(switches(), before, "it woke up with nothing to do");
+}
+
+#[test]
+fn the_keyboard_never_repeats_by_itself() {
+    let (server, _doors, _agent, mut host) = start(&[]);
+    let _logo = app(&server, "xlogo", &[]);
+    host.window("XLogo");
+    let repeats = || {
+        let reply = server.x.get_keyboard_control().unwrap().reply().unwrap();
+        reply.global_auto_repeat == x11rb::protocol::xproto::AutoRepeatMode::ON
+    };
+    assert!(!repeats());
+    let on = x11rb::protocol::xproto::ChangeKeyboardControlAux::new()
+        .auto_repeat_mode(x11rb::protocol::xproto::AutoRepeatMode::ON);
+    server.x.change_keyboard_control(&on).unwrap();
+    server.x.flush().unwrap();
+    wait_for("repeat to be off again", || (!repeats()).then_some(()));
+}
+
+#[test]
+fn states_are_wishes_until_the_host_agrees() {
+    let (server, _doors, _agent, mut host) = start(&[]);
+    let _xterm = app(
+        &server,
+        "xterm",
+        &[
+            "-xrm",
+            "XTerm*allowWindowOps: true",
+            "-e",
+            "sh",
+            "-c",
+            "sleep 0.4; printf '\\033[9;1t'; printf '\\033[2t'; sleep 60",
+        ],
+    );
+    let id = host.window("XTerm");
+    host.until("wishes", |model| {
+        model.windows[&id].states.has(States::MINIMISED)
+    });
+    let xid = server.find("XTerm").unwrap();
+    assert_eq!(
+        server.words(xid, "WM_STATE")[0],
+        1,
+        "not before the host agrees"
+    );
+    host.say(gui::State {
+        window: id,
+        change: Change::new(States::MINIMISED, States::NONE).unwrap(),
+    });
+    wait_for("the state", || {
+        (server.words(xid, "WM_STATE")[0] == 3).then_some(())
+    });
+}
+
+#[test]
+fn round_windows_say_their_shape() {
+    let (server, _doors, _agent, mut host) = start(&[]);
+    let _eyes = app(&server, "xeyes", &["-geometry", "300x200"]);
+    let id = host.window("XEyes");
+    host.until("the shape", |model| model.windows[&id].outline > 4);
+    assert!(host.model.windows[&id].outline <= 64);
+}
+
+#[test]
+fn only_one_window_manager() {
+    let server = Xserver::virtual_one();
+    let doors = Doors::new();
+    let _first = agent(&server, &doors, &[]);
+    let mut host = Host::accept(&doors, Features::ALL, None);
+    let mut second = agent(&server, &Doors::new(), &[]);
+    let status = wait_for("the second agent to give up", || {
+        second.0.try_wait().unwrap()
+    });
+    assert!(!status.success());
+    let _logo = app(&server, "xlogo", &[]);
+    host.window("XLogo");
+}
