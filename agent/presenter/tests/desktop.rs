@@ -53,9 +53,9 @@ fn a_window_has_its_pixels_and_its_frame() {
     guest.begin();
     presenter.event("whole");
     guest.window(1, "hello", rect(50, 60, 200, 120));
-    let placed = guest.placed(1);
-    assert_eq!(placed.size(), rect(0, 0, 200, 120).size());
     let window = desk.window("[test] hello");
+    let placed = guest.placed(1, rect(50, 60, 200, 120));
+    assert_eq!(placed.size(), rect(0, 0, 200, 120).size());
     let (x, y, ..) = desk.place(window);
     assert_eq!(
         (placed.x(), placed.y()),

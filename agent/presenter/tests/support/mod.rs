@@ -443,6 +443,7 @@ impl Guest {
     /// Reads what is there within a time.
     pub fn hear(&mut self, within: Duration) {
         let timeout = PollTimeout::try_from(within).unwrap();
+        let _ = self.end.flush();
         let interest = self.end.interest();
         let _ = poll(&mut [PollFd::new(self.end.as_fd(), interest)], timeout);
         let inbox = &mut self.inbox;
@@ -588,16 +589,11 @@ impl Guest {
         });
     }
 
-    /// Waits until the host has put a window where it stays, and says where that is.
-    pub fn placed(&mut self, window: u32) -> Rect {
-        let first = self.wait("a configure", |message| match message {
-            FromHost::Configure(configure) if configure.window == id(window) => {
-                Some(configure.rect)
-            }
-            _ => None,
-        });
+    /// Waits until the host has put a window where it stays, and says where that is. A host that puts it where
+    /// it asked to be says nothing.
+    pub fn placed(&mut self, window: u32, asked: Rect) -> Rect {
         self.settle();
-        let mut last = first;
+        let mut last = asked;
         self.inbox.retain(|message| match message {
             FromHost::Configure(configure) if configure.window == id(window) => {
                 last = configure.rect;
