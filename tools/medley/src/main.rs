@@ -79,6 +79,14 @@ enum Command {
     /// Say what a guest's network would be on this host
     #[command(subcommand)]
     Network(Box<cmd::network::Network>),
+    /// Start an app of a guest; its windows appear on this desktop
+    Run(cmd::windows::Run),
+    /// List the apps of a guest
+    Apps(cmd::windows::Apps),
+    /// Take a guest's windows off the screen
+    Lock(cmd::windows::Lock),
+    /// Show a guest's windows again
+    Unlock(cmd::windows::Unlock),
     /// Serve a session's disk, as the session says.
     #[command(name = cmd::boot::DISK_SERVER, hide = true)]
     #[command(
@@ -195,6 +203,10 @@ fn run(command: Command, ui: Ui, detached: bool) -> Result<()> {
         Command::Boot(args) => cmd::boot::run(*args, ui),
         Command::Machine(verb) => cmd::machine::run(*verb, ui),
         Command::Network(verb) => cmd::network::run(*verb, ui),
+        Command::Run(args) => cmd::windows::run(&args, ui),
+        Command::Apps(args) => cmd::windows::apps(&args, ui),
+        Command::Lock(args) => cmd::windows::lock(&args.folder, true, ui),
+        Command::Unlock(args) => cmd::windows::lock(&args.folder, false, ui),
         Command::SessionDisk => cmd::boot::serve_disk(),
         Command::Completions(args) => {
             ui.show(&Completion::of(args.shell))?;

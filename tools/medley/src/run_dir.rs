@@ -28,7 +28,15 @@ impl RunDir {
         let base = std::env::var_os("XDG_RUNTIME_DIR")
             .map(PathBuf::from)
             .filter(|dir| dir.is_dir());
-        let base = base.unwrap_or_else(std::env::temp_dir);
+        Self::below(base.unwrap_or_else(std::env::temp_dir))
+    }
+
+    /// Makes one whose files lie in memory: for what a guest's pixels are shared by.
+    pub fn in_memory() -> Result<Self> {
+        Self::below(PathBuf::from("/dev/shm"))
+    }
+
+    fn below(base: PathBuf) -> Result<Self> {
         let base = std::path::absolute(&base).unwrap_or(base);
         sweep(&base, SETTLED);
         let dir = tempfile::Builder::new()
@@ -36,7 +44,7 @@ impl RunDir {
             .permissions(PermissionsExt::from_mode(0o700))
             .tempdir_in(&base)
             .map_err(Failure::io(format!(
-                "{}: cannot make a folder for sockets",
+                "{}: cannot make a folder for a session",
                 base.display()
             )))?;
         let _lock = File::create_new(dir.path().join(LOCK)).ok().and_then(lock);

@@ -31,6 +31,7 @@ use crate::{progress, signals};
 
 mod network;
 mod session;
+mod windows;
 
 pub use network::read as read_network_policy;
 pub use session::{DISK_SERVER, serve_disk};
@@ -69,6 +70,9 @@ EXAMPLES
   Like a laptop: suspended by `medley machine suspend office.session` in another terminal, it goes
   on where it was the next time:
     medley boot office.vhd --session office.session
+  With its apps as windows of this desktop, and in its menu; `medley run office.session xterm`
+  starts one from a shell:
+    medley boot office.vhd --session office.session --windows --publish all
   From a script, with a report:
     medley boot office.vhd --script steps.txt --ready-marker 'login:' --timeout 600 --json")]
 pub struct Boot {
@@ -84,6 +88,8 @@ pub struct Boot {
     session: SessionArgs,
     #[command(flatten)]
     sleep: session::SleepArgs,
+    #[command(flatten)]
+    windows: windows::WindowArgs,
     /// The guest's RAM, or `auto` for what suits this host
     #[arg(long, value_name = "MIB|auto", default_value = "auto", value_parser = memory)]
     memory: Memory,

@@ -17,3 +17,4 @@ pub mod speed;
 pub mod token;
 pub mod unmount;
 pub mod upkeep;
+pub mod windows;

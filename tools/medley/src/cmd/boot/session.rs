@@ -20,6 +20,7 @@ use serde::Serialize;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 
+use super::windows::Windows;
 use super::{Boot, Booted, Planned, cpus, how, machine_name, sink, source};
 use crate::args::Keys;
 use crate::console::{Console, End, Sink, Sleeper};
@@ -147,6 +148,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         return Err(Failure::usage("no --session"));
     };
     let folder = Folder::open(folder)?;
+    let folder_path = folder.path().to_owned();
     let run_dir = ready.run_dir;
     let uplink = ready.uplink;
     let (serial, beat) = (
@@ -169,6 +171,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     }];
     spec.boot = args.boot();
     spec.network = uplink.network();
+    let ground = args.windows.prepare(&mut spec)?;
     let qemu = ready.qemu.with_acceleration(ready.acceleration.clone());
     let revertible = args.revertible;
     let setup = Setup {
@@ -189,10 +192,11 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     };
     let encrypted = setup.key.is_some();
     let (notify, notices) = channel();
-    let notices = Notices {
+    let mut notices = Notices {
         ui,
         heard: RefCell::default(),
         from: notices,
+        windows: None,
     };
     let mut network = uplink.report();
     let mut fields = Fields::default();
@@ -205,6 +209,10 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     notices.tell();
     let mut session = session?;
     session.join(uplink);
+    if let Some(ground) = ground {
+        let windows = args.windows.show(ground, &args.disk.disk, &folder_path)?;
+        notices.windows = Some(windows);
+    }
     if args.sleep.keep_booted {
         session.can_sleep()?;
     }
@@ -338,10 +346,15 @@ struct Notices {
     ui: Ui,
     heard: RefCell<Vec<Notice>>,
     from: Receiver<Notice>,
+    windows: Option<Windows>,
 }
 
 impl Notices {
     fn tell(&self) {
+        for notice in self.windows.iter().flat_map(Windows::notices) {
+            self.ui
+                .note(format_args!("medley: {}: {}", notice.code, notice.words));
+        }
         for notice in self.from.try_iter() {
             self.ui.note(format_args!("medley: {notice}"));
             self.heard.borrow_mut().push(notice);

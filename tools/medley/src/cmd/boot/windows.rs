@@ -1,0 +1,198 @@
+//! `medley boot --windows`: the channels, the shared memory and the presenter by which a guest's apps become
+//! windows of this desktop.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+
+use clap::Args;
+use medley_host::menu::{Menu, Published};
+use medley_host::{Command, Desk, Notice};
+use medley_hypervisor::{Channel, MachineSpec, SharedMemory};
+use medley_link::ports;
+
+use crate::exit::{Failure, Kind, Result};
+use crate::run_dir::RunDir;
+
+/// Of the memory that host and guest share for pixels: two frames of a large screen, and some more.
+const POOL_MIB: u32 = 64;
+/// The program that shows windows; it lies beside this one.
+const PRESENTER: &str = "medley-presenter";
+
+/// Options of machines whose apps are windows here.
+#[derive(Debug, Args)]
+pub struct WindowArgs {
+    /// Show the guest's apps as windows of this desktop; the guest needs Medley's agent
+    #[arg(long, requires = "folder", help_heading = "Windows")]
+    windows: bool,
+    /// What windows, frames and menus call the workspace [default: the disk's name]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "windows",
+        help_heading = "Windows"
+    )]
+    label: Option<String>,
+    /// Colour of the frames around the guest's windows
+    #[arg(
+        long,
+        value_name = "RRGGBB",
+        requires = "windows",
+        default_value = "0000c0",
+        help_heading = "Windows"
+    )]
+    colour: String,
+    /// Put this app of the guest's into the desktop's menu, or `all`; may be given more than once
+    #[arg(
+        long,
+        value_name = "APP",
+        requires = "windows",
+        help_heading = "Windows"
+    )]
+    publish: Vec<String>,
+    /// With `--publish all`: leave this one out
+    #[arg(
+        long,
+        value_name = "APP",
+        requires = "publish",
+        help_heading = "Windows"
+    )]
+    unpublish: Vec<String>,
+    /// When the guest may have what was copied here: never, when Super+Shift+V is pressed, or while it has the
+    /// keyboard
+    #[arg(long, value_enum, default_value_t = Clipboard::Denied, requires = "windows", help_heading = "Windows")]
+    clipboard_in: Clipboard,
+    /// When this desktop may have what was copied in the guest: Super+Shift+C
+    #[arg(long, value_enum, default_value_t = Clipboard::Denied, requires = "windows", help_heading = "Windows")]
+    clipboard_out: Clipboard,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Clipboard {
+    Denied,
+    Chord,
+    Focus,
+}
+
+impl Clipboard {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::Chord => "chord",
+            Self::Focus => "focus",
+        }
+    }
+}
+
+/// What a machine with windows needs before it is made.
+pub struct Ground {
+    pool: RunDir,
+    sockets: [PathBuf; 3],
+}
+
+/// Windows that are shown.
+pub struct Windows {
+    // In this order: who answers before what it answers for, the memory last.
+    _answers: Box<dyn std::any::Any>,
+    _desk: Desk,
+    notices: Receiver<Notice>,
+    _pool: RunDir,
+}
+
+impl WindowArgs {
+    /// Adds to a machine what its windows need; nothing, if there are to be none.
+    pub fn prepare(&self, spec: &mut MachineSpec) -> Result<Option<Ground>> {
+        if !self.windows {
+            return Ok(None);
+        }
+        presenter()?;
+        let pool = RunDir::in_memory()?;
+        let file = pool.path().join("pixels");
+        File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file)
+            .and_then(|file| file.set_len(u64::from(POOL_MIB) << 20))
+            .map_err(Failure::io("cannot make the memory for the guest's pixels"))?;
+        spec.shared_memory = Some(SharedMemory {
+            file,
+            mib: POOL_MIB,
+        });
+        let names = [ports::GUI, ports::CONTROL, ports::BULK];
+        let sockets = names.map(|name| spec.run_dir.join(format!("{name}.sock")));
+        let channels = names.iter().zip(&sockets);
+        spec.channels.extend(channels.map(|(name, socket)| Channel {
+            name: (*name).into(),
+            socket: socket.clone(),
+        }));
+        Ok(Some(Ground { pool, sockets }))
+    }
+
+    /// Shows them, for a machine that has been made.
+    pub fn show(&self, ground: Ground, disk: &Path, session: &Path) -> Result<Windows> {
+        let stem = disk.file_stem().unwrap_or_default().to_string_lossy();
+        let label = self.label.clone().unwrap_or_else(|| stem.into_owned());
+        let [gui, control, bulk] = ground.sockets;
+        let options = [
+            ("--colour", self.colour.as_str()),
+            ("--clipboard-in", self.clipboard_in.word()),
+            ("--clipboard-out", self.clipboard_out.word()),
+        ];
+        let options = options.into_iter().flat_map(|(name, value)| [name, value]);
+        let command = Command {
+            program: presenter()?,
+            workspace: label.clone(),
+            gui,
+            control,
+            bulk,
+            pool: Some(ground.pool.path().join("pixels")),
+            options: options.map(OsString::from).collect(),
+        };
+        let (notify, notices) = channel();
+        let mut desk = Desk::open(command, notify)?;
+        let answers = desk.answer_in(session)?;
+        let published = match self.publish.iter().any(|name| name == "all") {
+            true => Published::AllBut(self.unpublish.clone()),
+            false if self.publish.is_empty() => Published::None,
+            false => Published::Only(self.publish.clone()),
+        };
+        if published != Published::None {
+            let own = std::env::current_exe().map_err(Failure::io("cannot find this program"))?;
+            let words = [own.as_path(), Path::new("run"), session];
+            let command = words.map(|word| word.to_string_lossy().into_owned());
+            let menu = Menu::of_user(&label, command.into()).ok_or_else(|| {
+                Failure::new(Kind::Missing, "there is no home folder for menu entries")
+                    .remedy("set HOME or XDG_DATA_HOME")
+            })?;
+            desk.publish(menu, label, published)?;
+        }
+        Ok(Windows {
+            _answers: Box::new(answers),
+            _desk: desk,
+            notices,
+            _pool: ground.pool,
+        })
+    }
+}
+
+impl Windows {
+    /// What happened since it was last asked.
+    pub fn notices(&self) -> impl Iterator<Item = Notice> {
+        self.notices.try_iter()
+    }
+}
+
+/// The presenter that belongs to this program.
+fn presenter() -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(Failure::io("cannot find this program"))?;
+    let program = own.with_file_name(PRESENTER);
+    if program.is_file() {
+        return Ok(program);
+    }
+    let what = format!("{}: not there", program.display());
+    Err(Failure::new(Kind::Missing, what)
+        .remedy("install medley-presenter beside medley; it shows windows"))
+}
