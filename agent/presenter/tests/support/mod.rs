@@ -257,6 +257,87 @@ impl Desk {
         self.conn.flush().unwrap();
     }
 
+    pub fn attributes(&self, window: Window) -> x11rb::protocol::xproto::GetWindowAttributesReply {
+        let cookie = self.conn.get_window_attributes(window).unwrap();
+        cookie.reply().unwrap()
+    }
+
+    pub fn property_named(&self, window: Window, name: &str) -> Vec<u32> {
+        self.property(window, self.atom(name))
+    }
+
+    /// A window of the host's own, with a title.
+    pub fn own_window(&self, title: &str) -> Window {
+        use x11rb::protocol::xproto::{CreateWindowAux, PropMode, WindowClass};
+        use x11rb::wrapper::ConnectionExt as _;
+        let window = self.conn.generate_id().unwrap();
+        let aux = CreateWindowAux::new().background_pixel(0x0012_3456);
+        self.conn
+            .create_window(
+                24,
+                window,
+                self.root,
+                0,
+                0,
+                500,
+                400,
+                0,
+                WindowClass::INPUT_OUTPUT,
+                0,
+                &aux,
+            )
+            .unwrap();
+        let name = self.atom("_NET_WM_NAME");
+        let utf8 = self.atom("UTF8_STRING");
+        self.conn
+            .change_property8(PropMode::REPLACE, window, name, utf8, title.as_bytes())
+            .unwrap();
+        self.conn.map_window(window).unwrap();
+        self.conn.flush().unwrap();
+        wait_for("a window of the host's", || self.is_viewable(window));
+        window
+    }
+
+    pub fn destroy(&self, window: Window) {
+        self.conn.destroy_window(window).unwrap();
+        self.conn.flush().unwrap();
+    }
+
+    /// A task bar at the lower edge.
+    pub fn task_bar(&self, width: u32, height: u32) {
+        use x11rb::protocol::xproto::PropMode;
+        use x11rb::wrapper::ConnectionExt as _;
+        let bar = self.own_window("task bar");
+        let (strut, cardinal) = (self.atom("_NET_WM_STRUT_PARTIAL"), AtomEnum::CARDINAL);
+        let values = [0, 0, 0, height, 0, 0, 0, 0, 0, 0, 0, width - 1];
+        self.conn
+            .change_property32(PropMode::REPLACE, bar, strut, cardinal, &values)
+            .unwrap();
+        self.conn.flush().unwrap();
+        wait_for("a work area", || {
+            self.property_named(self.root, "_NET_WORKAREA").get(3) == Some(&(600 - height))
+        });
+    }
+
+    /// A shown window of the desktop's with that title, whoever's it is.
+    pub fn own_title(&self, title: &str) -> Option<Window> {
+        let all = self.property_named(self.root, "_NET_CLIENT_LIST");
+        let found = all
+            .into_iter()
+            .find(|window| self.text(*window, "_NET_WM_NAME") == title);
+        found.filter(|window| self.is_viewable(*window))
+    }
+
+    pub fn resize(&self, window: Window, width: u32, height: u32) {
+        // Gravity of the window itself, width and height are given, a pager asks.
+        let flags = 10 | 1 << 10 | 1 << 11 | 2 << 12;
+        self.message(
+            window,
+            "_NET_MOVERESIZE_WINDOW",
+            [flags, 0, 0, width, height],
+        );
+    }
+
     /// Gives a window the keyboard, as a task bar would.
     pub fn activate(&self, window: Window) {
         self.message(window, "_NET_ACTIVE_WINDOW", [2, 0, 0, 0, 0]);
@@ -298,15 +379,14 @@ pub struct Presenter {
 
 impl Presenter {
     pub fn start(desk: &Desk, guest: &Sockets, more: &[&str]) -> Self {
+        let mut all = vec!["--workspace", "test", "--colour", "c02040"];
+        all.extend(more);
+        Self::start_as(desk, guest, &all)
+    }
+
+    pub fn start_as(desk: &Desk, guest: &Sockets, more: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_medley-presenter"))
-            .args([
-                "--workspace",
-                "test",
-                "--colour",
-                "c02040",
-                "--json",
-                "--commands",
-            ])
+            .args(["--json", "--commands"])
             .args(["--display", &desk.name])
             .arg("--gui")
             .arg(guest.dir.path().join("gui"))

@@ -44,6 +44,52 @@ fn qsb_001_no_message_is_used_before_it_is_judged() {
     }
 }
 
+/// Bulletin 10: a sum of two numbers of the guest's overflowed. Every number of a guest's is at its limit here.
+#[test]
+fn qsb_010_no_sum_overflows() {
+    let far = rect(32767, 32767, 16384, 16384);
+    let near = rect(-32767, -32767, 16384, 16384);
+    for at in [far, near] {
+        let mut desk = Desk::new();
+        desk.focused(1, at);
+        desk.answer(1);
+        desk.wish(1, near, 0).unwrap();
+        desk.wish(1, far, 0).unwrap();
+        desk.create(2, at).unwrap();
+        desk.map(2, 1, Kind::Tooltip, true).unwrap();
+        desk.patch(1, u32::MAX, true, far, Payload::Solid([1; 4]))
+            .unwrap();
+        let step = Payload::Scroll {
+            dx: -32767,
+            dy: -32767,
+        };
+        desk.patch(1, 0, true, rect(0, 0, 16384, 16384), step)
+            .unwrap();
+        desk.host(HostEvent::Motion {
+            window: id(1),
+            x: i32::MIN,
+            y: i32::MAX,
+        });
+        desk.host(HostEvent::Motion {
+            window: id(1),
+            x: i32::MAX,
+            y: i32::MIN,
+        });
+        desk.check();
+        let buffer = medley_wire::pixels::Buffer {
+            offset: u64::MAX,
+            stride: u32::MAX,
+            size: far.size(),
+            format: medley_wire::pixels::Format::Xrgb,
+        };
+        let attach = gui::Attach {
+            window: id(1),
+            buffer: Untrusted::claim(buffer),
+        };
+        assert_eq!(desk.guest(attach), Err(Violation::Pool(id(1))));
+    }
+}
+
 /// Bulletin 26: the flag that decides whether there is a frame was changed while the window was shown.
 #[test]
 fn qsb_026_a_shown_window_cannot_change_its_kind() {
