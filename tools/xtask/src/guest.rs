@@ -1,6 +1,7 @@
 //! `cargo xtask guest`: real guests from Debian's packages, each in a dynamic VHD that boots by its
 //! own boot loader, cached by what went into it.
 
+mod agent;
 mod boot;
 mod cpio;
 mod debian;
@@ -131,7 +132,7 @@ pub fn ensure(kind: Kind, out: Option<&Path>, force: bool) -> Result<Description
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
     setup::with_fresh_lists(|| match kind {
         Kind::Tiny => ensure_recipe(&tiny::Tiny::new(&out)?, &out, force),
-        Kind::Debian => ensure_recipe(&debian::Debian::new()?, &out, force),
+        Kind::Debian => ensure_recipe(&debian::Debian::new(&out)?, &out, force),
     })
 }
 

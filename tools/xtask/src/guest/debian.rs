@@ -2,14 +2,14 @@
 //! mmdebstrap from the archives that this machine itself uses.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use sha2::{Digest, Sha256};
 
 use super::image::{self, Boot, MIB, Owners};
 use super::tree::Tree;
-use super::{Built, MEDLEY_SH, Recipe};
+use super::{BUILDER, Built, MEDLEY_SH, Recipe, agent, hex};
 use crate::progress::step;
 use crate::run;
 use crate::setup::{self, DebianSources, StaleLists};
@@ -79,14 +79,25 @@ const STOP_SOON: &str = "[Manager]\nDefaultTimeoutStopSec=10s\n";
 const FSTAB: &str = "LABEL=medley-root / ext4 noatime,errors=remount-ro 0 1\n\
                      LABEL=MEDLEYBOOT /boot/syslinux vfat noauto 0 0\n";
 
+/// Begins the name of a cached base's folder.
+const BASE: &str = ".debian-";
+/// What a built base holds: the files of the system, its kernel, and its package database.
+const ROOT: &str = "root.ext4";
+const KERNEL: &str = "vmlinuz";
+const INITRAMFS: &str = "initrd";
+const STATUS: &str = "status";
+
 pub struct Debian {
+    cache: PathBuf,
     release: String,
     candidates: BTreeMap<String, String>,
+    agent: PathBuf,
 }
 
 impl Debian {
-    /// Finds out what the guest will be made of.
-    pub fn new() -> Result<Self> {
+    /// Finds out what the guest will be made of. `cache` keeps the system without our agent, which takes a
+    /// minute to make and changes seldom.
+    pub fn new(cache: &Path) -> Result<Self> {
         let release = setup::release_codename()?;
         // The essential packages are not named above, but change with the release's updates.
         let asked = PACKAGES
@@ -101,9 +112,72 @@ impl Debian {
             return Err(anyhow!("apt does not know {}", unknown.join(", ")).context(StaleLists));
         }
         Ok(Self {
+            cache: cache.to_owned(),
             release,
             candidates,
+            agent: agent::build()?,
         })
+    }
+
+    /// Adds all that the base is made of to the hash.
+    fn base_inputs(&self, hash: &mut Sha256) {
+        let ours = [
+            BUILDER,
+            include_str!("debian.rs"),
+            EARLY,
+            CUSTOMIZE,
+            UNPACK,
+            BOOT_HOOK,
+            SERVICE,
+            WIRED,
+        ];
+        for part in ours {
+            hash.update(part);
+        }
+        hash.update(&self.release);
+        for (name, version) in &self.candidates {
+            hash.update(format!("{name}={version}\n"));
+        }
+    }
+
+    /// The system without our agent, built unless it is there.
+    fn base(&self, scratch: &Path) -> Result<PathBuf> {
+        let mut hash = Sha256::new();
+        self.base_inputs(&mut hash);
+        let name = format!("{BASE}{}", &hex(&hash.finalize())[..16]);
+        let folder = self.cache.join(&name);
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        let archive = scratch.join("debian.tar");
+        step(&format!("install Debian {}", self.release), || {
+            self.bootstrap(scratch, &archive)
+        })?;
+        let fresh = scratch.join("base");
+        std::fs::create_dir(&fresh)?;
+        step("make the root file system", || {
+            let script = scratch.join("unpack.sh");
+            std::fs::write(&script, UNPACK)?;
+            let mut unpack = image::as_root("sh", Owners::Any);
+            unpack.arg(&script).arg(&archive).arg(&fresh).arg("mke2fs");
+            unpack
+                .args(image::mke2fs_args(&fresh.join(ROOT), Self::VIRTUAL_SIZE)?)
+                .arg("-d");
+            run::quiet(&mut unpack)
+        })?;
+        let status =
+            run::capture(run::command("tar", ["-xO", "./var/lib/dpkg/status", "-f"]).arg(&archive))
+                .context("the new system has no package database")?;
+        std::fs::write(fresh.join(STATUS), status)?;
+        // Those of other inputs will not be wanted again.
+        for entry in std::fs::read_dir(&self.cache)?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(BASE) {
+                std::fs::remove_dir_all(entry.path())?;
+            }
+        }
+        std::fs::rename(&fresh, &folder)
+            .with_context(|| format!("cannot write {}", folder.display()))?;
+        Ok(folder)
     }
 
     /// The files that make it our guest, as a tree to lay over the installed packages.
@@ -211,54 +285,31 @@ impl Recipe for Debian {
          systemd.show_status=0 loglevel=1";
 
     fn inputs(&self, hash: &mut Sha256) -> Result<()> {
-        let ours = [
-            include_str!("debian.rs"),
-            EARLY,
-            CUSTOMIZE,
-            UNPACK,
-            BOOT_HOOK,
-            SERVICE,
-            WIRED,
-        ];
-        for part in ours {
-            hash.update(part);
-        }
-        hash.update(&self.release);
-        for (name, version) in &self.candidates {
-            hash.update(format!("{name}={version}\n"));
-        }
+        self.base_inputs(hash);
+        hash.update(std::fs::read(&self.agent)?);
         Ok(())
     }
 
     fn build(&self, scratch: &Path) -> Result<Built> {
-        let archive = scratch.join("debian.tar");
-        step(&format!("install Debian {}", self.release), || {
-            self.bootstrap(scratch, &archive)
-        })?;
-        let root = scratch.join("root.ext4");
-        step("make the root file system", || {
-            let script = scratch.join("unpack.sh");
-            std::fs::write(&script, UNPACK)?;
-            let mut unpack = image::as_root("sh", Owners::Any);
-            unpack.arg(&script).arg(&archive).arg(scratch).arg("mke2fs");
-            unpack
-                .args(image::mke2fs_args(&root, Self::VIRTUAL_SIZE)?)
-                .arg("-d");
-            run::quiet(&mut unpack)
+        let base = self.base(scratch)?;
+        let root = scratch.join(ROOT);
+        step("install our agent", || {
+            let tree = Tree::create(scratch.join("agent"))?;
+            agent::install(&self.agent, &tree)?;
+            let mut copy = run::command("cp", ["--sparse=always", "--reflink=auto"]);
+            run::quiet(copy.arg(base.join(ROOT)).arg(&root))?;
+            image::add(&root, &tree)
         })?;
         let raw = scratch.join("disk.raw");
-        let (kernel, initramfs) = (scratch.join("vmlinuz"), scratch.join("initrd"));
         let boot = Boot {
-            kernel: &kernel,
-            initramfs: &initramfs,
+            kernel: &base.join(KERNEL),
+            initramfs: &base.join(INITRAMFS),
             cmdline: Self::CMDLINE,
         };
         let root = step("make the disk", || {
             image::assemble(&raw, Self::VIRTUAL_SIZE, &root, &boot)
         })?;
-        let status =
-            run::capture(run::command("tar", ["-xO", "./var/lib/dpkg/status", "-f"]).arg(&archive))
-                .context("the new system has no package database")?;
+        let status = std::fs::read_to_string(base.join(STATUS))?;
         Ok(Built {
             raw,
             root,

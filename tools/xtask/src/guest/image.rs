@@ -7,13 +7,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::tree::Tree;
 use crate::run;
 
 pub const MIB: u64 = 1 << 20;
@@ -92,6 +93,71 @@ pub fn as_root(program: &str, owners: Owners) -> Command {
     }
     unshare.arg(program);
     unshare
+}
+
+/// Adds the files of a tree to a root file system that was made before; they are root's there. A file that is
+/// there already is an error.
+pub fn add(image: &Path, tree: &Tree) -> Result<()> {
+    let mut script = String::new();
+    add_folder(tree.path(), "", &mut script)?;
+    let file = image.with_extension("debugfs");
+    std::fs::write(&file, script)?;
+    let (_, said) = run::both(run::command("debugfs", ["-w", "-f"]).arg(&file).arg(image))?;
+    std::fs::remove_file(&file)?;
+    // It ends with 0 whatever happens. Folders may be there.
+    let trouble: Vec<_> = said
+        .lines()
+        .filter(|line| !line.starts_with("debugfs 1.") && !line.trim().is_empty())
+        .filter(|line| !line.contains("mkdir: Ext2 directory already exists"))
+        .collect();
+    ensure!(
+        trouble.is_empty(),
+        "{}: cannot add files: {}",
+        image.display(),
+        trouble.join("; ")
+    );
+    Ok(())
+}
+
+/// The requests of `debugfs` that add a folder.
+fn add_folder(folder: &Path, inside: &str, script: &mut String) -> Result<()> {
+    use std::fmt::Write as _;
+    let mut entries: Vec<_> = std::fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        let at = format!("{inside}/{}", entry.file_name().to_string_lossy());
+        ensure!(
+            !at.contains([' ', '"', '\n']),
+            "{at:?}: such a name cannot be added"
+        );
+        let kind = entry.file_type()?;
+        let mode = entry.metadata()?.permissions().mode();
+        if kind.is_symlink() {
+            let target = std::fs::read_link(&path)?;
+            writeln!(script, "symlink {at} {}", target.display())?;
+        } else if kind.is_dir() {
+            writeln!(script, "mkdir {at}")?;
+            add_folder(&path, &at, script)?;
+        } else {
+            let name = entry.file_name();
+            writeln!(
+                script,
+                "cd {}",
+                if inside.is_empty() { "/" } else { inside }
+            )?;
+            writeln!(
+                script,
+                "write {} {}",
+                path.display(),
+                name.to_string_lossy()
+            )?;
+            writeln!(script, "set_inode_field {at} mode 0{mode:o}")?;
+            writeln!(script, "set_inode_field {at} uid 0")?;
+            writeln!(script, "set_inode_field {at} gid 0")?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts a bootable disk together: `root` is a file made by [`root_file_system`].
@@ -225,6 +291,27 @@ mod tests {
         assert_eq!(word(454) + word(458), word(470), "the partitions touch");
         assert_eq!(u64::from(word(470) + word(474)) * SECTOR, 128 * MIB);
         assert_eq!(&sector[510..], [0x55, 0xaa]);
+    }
+
+    #[test]
+    fn files_are_added_to_a_file_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("root.ext4");
+        File::create(&image).unwrap().set_len(16 * MIB).unwrap();
+        run::quiet(run::command("mke2fs", ["-q", "-F", "-t", "ext4"]).arg(&image)).unwrap();
+        let tree = Tree::create(dir.path().join("tree")).unwrap();
+        tree.file("/usr/bin/agent", 0o755, "program").unwrap();
+        tree.link("/etc/x/link", "/usr/bin/agent").unwrap();
+        add(&image, &tree).unwrap();
+        let ask = |request: &str| {
+            run::capture(run::command("debugfs", ["-R", request]).arg(&image)).unwrap()
+        };
+        assert_eq!(ask("cat /usr/bin/agent"), "program");
+        assert!(ask("stat /usr/bin/agent").contains("Mode:  0755"));
+        assert!(ask("stat /etc/x/link").contains("\"/usr/bin/agent\""));
+        // Folders may be there, files may not.
+        let error = add(&image, &tree).unwrap_err().to_string();
+        assert!(error.contains("already exists"), "{error}");
     }
 
     #[test]

@@ -70,6 +70,7 @@ const MODULES: &[&str] = &[
     "virtio_balloon",
     "virtio_net",
     "virtio_mem",
+    "virtiofs",
 ];
 
 const INIT: &str = include_str!("../../guest/tiny/init");
