@@ -12,6 +12,7 @@ mod control;
 mod cursor;
 mod display;
 mod health;
+pub mod install;
 mod keyboard;
 mod keymap;
 mod monitors;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use medley_guest::apps::launch;
-use medley_guest::{Options, run};
+use medley_guest::{Options, install, run};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,12 +32,21 @@ enum Verb {
         /// The bulk channel.
         #[arg(long)]
         bulk: Option<PathBuf>,
-        /// Memory shared with the host for pixels: a PCI device's resource2, or a file.
+        /// Memory shared with the host for pixels: a PCI device's resource2, a file, or "auto".
         #[arg(long)]
         pool: Option<PathBuf>,
         /// Set the guest's clock when the host says what time it is.
         #[arg(long)]
         set_clock: bool,
+    },
+    /// Write into a guest's files what the agent needs there: the X server's configuration, units, itself.
+    Install {
+        /// The root of the guest's files.
+        #[arg(long)]
+        root: PathBuf,
+        /// The user whose apps are shown.
+        #[arg(long, default_value = "medley")]
+        user: String,
     },
     /// Start a program that outlives whoever started it.
     #[command(name = launch::START, hide = true)]
@@ -80,11 +89,15 @@ fn command(arguments: Arguments) -> Result<()> {
                 gui: gui.unwrap_or(ports.gui),
                 control: control.unwrap_or(ports.control),
                 bulk: bulk.unwrap_or(ports.bulk),
-                pool,
+                pool: match pool {
+                    Some(path) if path.as_os_str() == "auto" => install::find_pool(),
+                    other => other,
+                },
                 sets_clock: set_clock,
                 display: ports.display,
             })
         }
+        Verb::Install { root, user } => install::install(&root, &user),
         Verb::Start { command } => launch::start_detached(&command),
     }
 }

@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use medley_wire::control::Monitor;
 use x11rb::CURRENT_TIME;
 use x11rb::protocol::randr::{
-    self, ConnectionExt as _, GetScreenResourcesReply, Mode, ModeInfo, Output, Rotation,
+    self, ConnectionExt as _, GetOutputInfoReply, GetScreenResourcesReply, Mode, ModeInfo, Output,
+    Rotation,
 };
 
 /// Dots on an inch of an unscaled monitor: what X apps take for granted.
@@ -101,15 +102,27 @@ pub fn mirror(display: &Display, monitors: &[Monitor]) -> Result<bool> {
         );
         return Ok(false);
     }
-    let mut plan = Vec::new();
-    for (index, monitor) in monitors.iter().enumerate() {
-        let output = resources.outputs[index];
-        let mode = mode(display, &resources, output, monitor)?;
+    // The server lists the main output first: in the order of their numbers a monitor stays where it was.
+    let mut outputs = resources.outputs.clone();
+    outputs.sort_unstable();
+    let mut plan: Vec<(u32, Output, Mode, (i16, i16))> = Vec::new();
+    for (output, monitor) in outputs.into_iter().zip(monitors) {
+        let info = x
+            .randr_get_output_info(output, resources.config_timestamp)?
+            .reply()?;
+        let free = info
+            .crtcs
+            .iter()
+            .find(|crtc| plan.iter().all(|(taken, ..)| taken != *crtc));
+        let Some(crtc) = free.copied() else {
+            return Ok(false);
+        };
+        let mode = mode(display, &resources, output, &info, monitor)?;
         let place = (
             (monitor.rect.x() - left) as i16,
             (monitor.rect.y() - top) as i16,
         );
-        plan.push((resources.crtcs[index], output, mode, place));
+        plan.push((crtc, output, mode, place));
     }
     // One whole change: apps should not see half of it.
     x11rb::protocol::xproto::grab_server(x)?;
@@ -171,57 +184,53 @@ fn apply(
     Ok(())
 }
 
-/// A mode of the monitor's size that the output has: an old one, or a new one.
+/// A mode of the monitor's size for an output: one that it has, or one that was made for another, or a new
+/// one. A mode that another output has by itself is not lent: it goes when that output goes.
 fn mode(
     display: &Display,
     resources: &GetScreenResourcesReply,
     output: Output,
+    info: &GetOutputInfoReply,
     monitor: &Monitor,
 ) -> Result<Mode> {
     let x = &display.x;
     let size = monitor.rect.size();
     let (width, height) = (size.width() as u16, size.height() as u16);
-    let name = format!("medley-{width}x{height}");
-    let known = resources
+    let own = resources
         .modes
         .iter()
-        .find(|mode| (mode.width, mode.height) == (width, height));
-    let info = x
-        .randr_get_output_info(output, resources.config_timestamp)?
-        .reply()?;
-    let id = match known {
-        Some(mode) => mode.id,
-        None => {
-            // The dummy has no signal, but the server wants its numbers to make sense: 60 frames a second.
-            let (total, lines) = (u32::from(width) + 160, u32::from(height) + 40);
-            let info = ModeInfo {
-                id: 0,
-                width,
-                height,
-                dot_clock: total * lines * 60,
-                hsync_start: width + 48,
-                hsync_end: width + 80,
-                htotal: total as u16,
-                hskew: 0,
-                vsync_start: height + 3,
-                vsync_end: height + 9,
-                vtotal: lines as u16,
-                name_len: name.len() as u16,
-                mode_flags: randr::ModeFlag::HSYNC_POSITIVE,
-            };
-            let made = x
-                .randr_create_mode(display.root, info, name.as_bytes())?
-                .reply();
-            match gone(made)? {
-                Some(made) => made.mode,
-                // Made for another output a moment ago.
-                None => mode_named(display, &name)?,
-            }
-        }
-    };
-    if !info.modes.contains(&id) {
-        x.randr_add_output_mode(output, id)?.check()?;
+        .find(|mode| (mode.width, mode.height) == (width, height) && info.modes.contains(&mode.id));
+    if let Some(mode) = own {
+        return Ok(mode.id);
     }
+    let name = format!("medley-{width}x{height}");
+    // The dummy has no signal, but the server wants its numbers to make sense: 60 frames a second. It counts
+    // the clock in kHz, and takes one that is no whole number of them for another mode.
+    let (total, lines) = (u32::from(width) + 160, u32::from(height) + 40);
+    let wanted = ModeInfo {
+        id: 0,
+        width,
+        height,
+        dot_clock: (total * lines * 60).next_multiple_of(1000),
+        hsync_start: width + 48,
+        hsync_end: width + 80,
+        htotal: total as u16,
+        hskew: 0,
+        vsync_start: height + 3,
+        vsync_end: height + 9,
+        vtotal: lines as u16,
+        name_len: name.len() as u16,
+        mode_flags: randr::ModeFlag::HSYNC_POSITIVE,
+    };
+    let made = x
+        .randr_create_mode(display.root, wanted, name.as_bytes())?
+        .reply();
+    let id = match gone(made)? {
+        Some(made) => made.mode,
+        // It was made before, for another output or another time.
+        None => mode_named(display, &name)?,
+    };
+    x.randr_add_output_mode(output, id)?.check()?;
     Ok(id)
 }
 

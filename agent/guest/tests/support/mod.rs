@@ -55,14 +55,25 @@ impl Doors {
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+
+    /// Only the control channel, for an agent that cannot do more.
+    pub fn take_control(&self) -> Control {
+        let hello = Hello::new(Channel::Control, Features::ALL, [7; 32]);
+        Control::host(self.control.accept().unwrap().0.into(), hello).unwrap()
+    }
 }
 
 /// Starts an agent; `more` are further arguments.
 pub fn agent(server: &Xserver, doors: &Doors, more: &[&str]) -> Process {
+    agent_on(&server.name, doors, more)
+}
+
+/// Starts an agent on a display of that name, which need not be there.
+pub fn agent_on(display: &str, doors: &Doors, more: &[&str]) -> Process {
     let data = doors.path("data");
     std::fs::create_dir_all(&data).unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_medley-guest"))
-        .args(["run", "--display", &server.name, "--gui"])
+        .args(["run", "--display", display, "--gui"])
         .arg(doors.path("gui"))
         .arg("--control")
         .arg(doors.path("control"))

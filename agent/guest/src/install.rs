@@ -1,0 +1,235 @@
+//! What an image of a guest with systemd needs so that the agent runs in it: the X server's configuration,
+//! two units, leave to open the ports, and the program. Packages are the image's own: Xorg, its dummy driver,
+//! `x11-xkb-utils`, `dbus-user-session`.
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+/// The X server's configuration: sixteen outputs whose modes are made at run time. The virtual size is the
+/// most that the screen can become; memory is used only where something is painted, and under a compositor
+/// nothing is painted on the screen itself.
+pub const XORG: &str = r#"# Medley's display: no hardware, as large as the host's monitors.
+Section "ServerFlags"
+    Option "AutoAddDevices" "false"
+    Option "AutoEnableDevices" "false"
+    Option "AutoAddGPU" "false"
+    Option "DontVTSwitch" "true"
+    Option "DontZap" "true"
+    Option "BlankTime" "0"
+    Option "StandbyTime" "0"
+    Option "SuspendTime" "0"
+    Option "OffTime" "0"
+EndSection
+
+Section "Device"
+    Identifier "medley"
+    Driver "dummy"
+    VideoRam 1048576
+EndSection
+
+Section "Monitor"
+    Identifier "medley"
+    HorizSync 1.0-2000.0
+    VertRefresh 1.0-500.0
+EndSection
+
+Section "Screen"
+    Identifier "medley"
+    Device "medley"
+    Monitor "medley"
+    DefaultDepth 24
+    SubSection "Display"
+        Depth 24
+        Modes "1024x768"
+        Virtual 16384 16384
+    EndSubSection
+EndSection
+"#;
+
+/// The unit of the X server. It runs as root, for it wants a terminal of its own; only the user whose apps are
+/// shown may connect, by a list that the server reads at its start.
+const DISPLAY_UNIT: &str = "\
+[Unit]
+Description=Medley's display
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart=/usr/lib/xorg/Xorg :0 -config /etc/X11/medley.conf -logfile /var/log/medley-display.log \
+-nolisten tcp -noreset -novtswitch -sharevts vt7
+Restart=always
+RestartSec=1
+
+[Install]
+WantedBy=multi-user.target
+";
+
+/// The unit of the agent. It is a login session, so that apps find the user's bus; it ends alone, for its apps
+/// live on.
+const SESSION_UNIT: &str = "\
+[Unit]
+Description=Medley's agent
+Requires=medley-display.service
+After=medley-display.service systemd-user-sessions.service
+StartLimitIntervalSec=0
+
+[Service]
+User=@USER@
+PAMName=login
+WorkingDirectory=~
+Environment=DISPLAY=:0 XDG_SESSION_TYPE=x11 XDG_CURRENT_DESKTOP=Medley
+AmbientCapabilities=CAP_SYS_TIME
+ExecStart=/usr/bin/medley-guest run --pool auto --set-clock
+Restart=always
+RestartSec=200ms
+KillMode=process
+
+[Install]
+WantedBy=multi-user.target
+";
+
+/// Leave for the user to open the ports and the shared memory.
+const RULES: &str = "\
+SUBSYSTEM==\"virtio-ports\", ATTR{name}==\"org.medley.*\", OWNER=\"@USER@\", MODE=\"0600\"
+SUBSYSTEM==\"pci\", ATTR{vendor}==\"0x1af4\", ATTR{device}==\"0x1110\", \
+RUN+=\"/bin/chown @USER@ /sys%p/resource2\"
+";
+
+/// Who may connect to the display.
+const HOSTS: &str = "si:localuser:@USER@\n";
+
+/// Writes everything below `root`, for apps of that user, who must be made by the image's builder.
+///
+/// # Errors
+/// `root` is no folder, a folder in it leads elsewhere, or something cannot be written.
+pub fn install(root: &Path, user: &str) -> Result<()> {
+    if !root.is_dir() {
+        bail!(
+            "{}: is no folder; give the root of the guest's files",
+            root.display()
+        );
+    }
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
+    if user.is_empty() || user.starts_with(['-', '0']) || !user.chars().all(plain) {
+        bail!("{user:?}: is no name of a user; lower case letters, digits, - and _ are");
+    }
+    let files = [
+        ("etc/X11/medley.conf", XORG),
+        ("etc/X0.hosts", HOSTS),
+        ("usr/lib/udev/rules.d/70-medley.rules", RULES),
+        (
+            "usr/lib/systemd/system/medley-display.service",
+            DISPLAY_UNIT,
+        ),
+        (
+            "usr/lib/systemd/system/medley-session.service",
+            SESSION_UNIT,
+        ),
+    ];
+    for (path, text) in files {
+        let path = make_room(root, path)?;
+        let text = text.replace("@USER@", user);
+        fs::write(&path, text).with_context(|| format!("{}: cannot write", path.display()))?;
+    }
+    for unit in ["medley-display.service", "medley-session.service"] {
+        let wants = format!("etc/systemd/system/multi-user.target.wants/{unit}");
+        let link = make_room(root, &wants)?;
+        match symlink(format!("/usr/lib/systemd/system/{unit}"), &link) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).context(format!("{}: cannot link", link.display())),
+        }
+    }
+    let program = std::env::current_exe().context("cannot find the agent's own program")?;
+    let place = make_room(root, "usr/bin/medley-guest")?;
+    fs::copy(&program, &place)
+        .and_then(|_| fs::set_permissions(&place, fs::Permissions::from_mode(0o755)))
+        .with_context(|| format!("{}: cannot copy the program there", place.display()))
+}
+
+/// A path below the root, its folders made. An image's own links could lead anywhere on this machine, so none
+/// is followed.
+fn make_room(root: &Path, path: &str) -> Result<PathBuf> {
+    let mut at = root.to_path_buf();
+    let mut parts = Path::new(path).components().peekable();
+    while let Some(Component::Normal(part)) = parts.next() {
+        at.push(part);
+        if parts.peek().is_none() {
+            break;
+        }
+        match fs::symlink_metadata(&at) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => bail!(
+                "{}: is no folder but something that may lead elsewhere; make it one",
+                at.display()
+            ),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                fs::create_dir(&at).with_context(|| format!("{}: cannot make", at.display()))?;
+            }
+            Err(error) => return Err(error).context(format!("{}: cannot look at", at.display())),
+        }
+    }
+    if fs::symlink_metadata(&at).is_ok_and(|found| found.is_symlink()) && !path.contains(".wants/")
+    {
+        bail!("{}: is a link; remove it first", at.display());
+    }
+    Ok(at)
+}
+
+/// The memory that a hypervisor shares with this guest, if it has given it such a device.
+#[must_use]
+pub fn find_pool() -> Option<PathBuf> {
+    let devices = fs::read_dir("/sys/bus/pci/devices").ok()?;
+    devices
+        .flatten()
+        .map(|device| device.path())
+        .find_map(|device| {
+            let is = |file: &str, id: &str| {
+                fs::read_to_string(device.join(file)).is_ok_and(|text| text.trim() == id)
+            };
+            (is("vendor", "0x1af4") && is("device", "0x1110")).then(|| device.join("resource2"))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_lies_below_the_root_and_twice_is_as_good_as_once() {
+        let root = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            install(root.path(), "medley").unwrap();
+        }
+        let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap();
+        assert!(read("etc/X11/medley.conf").contains("Virtual 16384 16384"));
+        assert!(read("usr/lib/systemd/system/medley-session.service").contains("User=medley\n"));
+        assert_eq!(read("etc/X0.hosts"), "si:localuser:medley\n");
+        let wanted = root
+            .path()
+            .join("etc/systemd/system/multi-user.target.wants");
+        let unit = wanted.join("medley-session.service");
+        assert!(
+            fs::read_link(unit)
+                .unwrap()
+                .starts_with("/usr/lib/systemd/system")
+        );
+        let program = fs::metadata(root.path().join("usr/bin/medley-guest")).unwrap();
+        assert_eq!(program.permissions().mode() & 0o777, 0o755);
+    }
+
+    #[test]
+    fn links_of_an_image_are_not_followed() {
+        let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        symlink(outside.path(), root.path().join("etc")).unwrap();
+        let error = install(root.path(), "medley").unwrap_err();
+        assert!(error.to_string().contains("lead elsewhere"), "{error}");
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+        for user in ["", "-x", "a b", "root\nUser=x", "Ü"] {
+            let root = tempfile::tempdir().unwrap();
+            assert!(install(root.path(), user).is_err(), "{user:?}");
+        }
+        assert!(install(Path::new("/nowhere/at/all"), "medley").is_err());
+    }
+}
