@@ -214,6 +214,9 @@ pub struct SharedMemory {
 }
 
 /// A folder of the host's that another process serves to the guest (virtiofs).
+///
+/// Whether such a machine can be saved is up to that process: it must know how to hand over its state
+/// (virtiofsd does from 1.11 on), and the machine that goes on needs another one that takes it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedFolder {
     /// The name by which the guest mounts it: 1 to 36 letters, digits, `-`, `_` or `.`.

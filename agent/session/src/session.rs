@@ -180,7 +180,8 @@ impl<'a> Session<'a> {
             return Err(Error::new(ErrorKind::Request, what));
         }
         if !self.spec.folders.is_empty() {
-            let what = "the machine has folders of the host's, whose state nobody saves";
+            let what =
+                "the machine has folders of the host's, and no session starts their servers again";
             return Err(Error::new(ErrorKind::Request, what).remedy("shut the guest down"));
         }
         self.state_key.as_ref().ok_or_else(|| {

@@ -222,6 +222,35 @@ mod tests {
     }
 
     #[test]
+    fn without_passt_a_list_is_never_left_out() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::Builder::new()
+            .permissions(PermissionsExt::from_mode(0o700))
+            .tempdir()
+            .unwrap();
+        let programs = Programs {
+            passt: Some(folder.path().join("passt")),
+            ..Programs::default()
+        };
+        let open = |text| Uplink::open(policy(text), &programs, folder.path());
+        let plain = open("{}").unwrap();
+        assert_eq!(plain.network(), Network::User);
+        let report = plain.report();
+        assert_eq!(report.by, "hypervisor");
+        assert!(report.detail.unwrap().contains("no such program"));
+        for text in [
+            r#"{"allow": []}"#,
+            r#"{"allow": ["192.0.2.1"]}"#,
+            r#"{"search": {"domains": ["corp.example"]}}"#,
+        ] {
+            assert_eq!(open(text).unwrap_err().kind(), ErrorKind::Missing, "{text}");
+        }
+        // One that is there and does not work is no reason to do without.
+        std::fs::write(folder.path().join("passt"), "#!/bin/sh\nexit 1\n").unwrap();
+        assert_eq!(open("{}").unwrap_err().kind(), ErrorKind::Network);
+    }
+
+    #[test]
     fn a_bridge_must_be_named_and_a_bad_policy_is_none() {
         let open = |text| {
             let programs = Programs::default();

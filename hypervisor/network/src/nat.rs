@@ -334,7 +334,17 @@ impl Shared {
 
 fn find(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(program) = given {
-        return Ok(program.to_owned());
+        return match program.is_file() {
+            true => Ok(program.to_owned()),
+            false => {
+                let path = program.display().to_string();
+                Err(Error::new(
+                    ErrorKind::Missing,
+                    path,
+                    "there is no such program",
+                ))
+            }
+        };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut found = std::env::split_paths(&path).map(|folder| folder.join("passt"));
