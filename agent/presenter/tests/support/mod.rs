@@ -99,6 +99,17 @@ impl Desk {
         wait_for("the window manager", || {
             !desk.property(desk.root, check).is_empty()
         });
+        // It says that it is there a moment before it is: what is mapped in between stays unmapped for ever.
+        wait_for("the window manager to manage", || {
+            let probe = desk.unmanaged_window("probe");
+            let began = Instant::now();
+            while !desk.is_viewable(probe) && began.elapsed() < Duration::from_millis(300) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let there = desk.is_viewable(probe);
+            desk.destroy(probe);
+            there
+        });
         desk
     }
 
@@ -150,6 +161,25 @@ impl Desk {
         found
     }
 
+    /// Everything on the desktop, for a test that fails.
+    pub fn describe(&self) {
+        let mut next = vec![(self.root, 0)];
+        while let Some((window, depth)) = next.pop() {
+            if let Ok(tree) = self.conn.query_tree(window).unwrap().reply() {
+                next.extend(tree.children.iter().map(|child| (*child, depth + 1)));
+            }
+            let (class, name) = (
+                self.text(window, "WM_CLASS"),
+                self.text(window, "_NET_WM_NAME"),
+            );
+            let viewable = self.is_viewable(window);
+            eprintln!(
+                "{depth} {window:x} {class:?} {name:?} viewable {viewable} {:?}",
+                self.place(window)
+            );
+        }
+    }
+
     pub fn is_viewable(&self, window: Window) -> bool {
         use x11rb::protocol::xproto::MapState;
         let attributes = self.conn.get_window_attributes(window).unwrap().reply();
@@ -159,8 +189,12 @@ impl Desk {
     /// The window with such a title.
     pub fn window(&self, title: &str) -> Window {
         let mut found = None;
+        let began = Instant::now();
         wait_for(&format!("a window called {title:?}"), || {
             let all = self.windows();
+            if began.elapsed() + Duration::from_millis(100) > PATIENCE {
+                self.describe();
+            }
             found = all
                 .into_iter()
                 .find(|window| self.text(*window, "_NET_WM_NAME") == title);
@@ -268,6 +302,13 @@ impl Desk {
 
     /// A window of the host's own, with a title.
     pub fn own_window(&self, title: &str) -> Window {
+        let window = self.unmanaged_window(title);
+        wait_for("a window of the host's", || self.is_viewable(window));
+        window
+    }
+
+    /// The same, which nobody may have mapped yet.
+    fn unmanaged_window(&self, title: &str) -> Window {
         use x11rb::protocol::xproto::{CreateWindowAux, PropMode, WindowClass};
         use x11rb::wrapper::ConnectionExt as _;
         let window = self.conn.generate_id().unwrap();
@@ -294,7 +335,6 @@ impl Desk {
             .unwrap();
         self.conn.map_window(window).unwrap();
         self.conn.flush().unwrap();
-        wait_for("a window of the host's", || self.is_viewable(window));
         window
     }
 
