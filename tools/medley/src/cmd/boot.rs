@@ -65,6 +65,8 @@ EXAMPLES
     medley boot office.vhd --session office.session --network-policy office.toml
   Let it into the host's network, with an address of its own:
     medley boot office.vhd --bridge br0
+  What it asked for and may not have:
+    medley boot office.vhd --network-policy office.toml --script steps.txt --json | jq .network.refused
   Go on where the last session ended, but leave the disk as it is:
     medley boot office.vhd --overlay office.overlay
   Like a laptop: suspended by `medley machine suspend office.session` in another terminal, it goes

@@ -9,6 +9,7 @@ mod guests;
 mod interrupts;
 mod keys;
 mod machines;
+mod networks;
 mod overlays;
 mod services;
 mod upkeep;
