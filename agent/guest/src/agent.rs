@@ -1,8 +1,10 @@
 //! The agent's loop: one thread that sleeps until the display, the host or a clock has something for it.
 use crate::channel::{Channel, News};
+use crate::clipboard::Clipboard;
 use crate::control::Services;
 use crate::display::Display;
 use crate::screen::Screen;
+use crate::transfers::Transfers;
 use anyhow::{Context, Result};
 use medley_link::{Door, Pool, ports};
 use medley_wire::control::{self, Progress};
@@ -58,6 +60,8 @@ type Bulk = Channel<bulk::FromHost<'static>, bulk::FromGuest<'static>>;
 struct Agent {
     screen: Screen,
     services: Services,
+    clipboard: Clipboard,
+    transfers: Transfers,
     gui: Gui,
     control: Control,
     bulk: Bulk,
@@ -65,7 +69,6 @@ struct Agent {
     rescan: Option<Instant>,
     /// When the next frame is due.
     frame: Option<Instant>,
-    more_icons: bool,
 }
 
 /// Runs until the display is gone or somebody ends the process.
@@ -94,6 +97,8 @@ pub fn run(options: &Options) -> Result<()> {
     let entries = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
         .context("cannot watch for new apps")?;
     let mut agent = Agent {
+        clipboard: Clipboard::new(&screen.display)?,
+        transfers: Transfers::default(),
         screen,
         gui: Channel::new(Door::new(&options.gui), hello(Which::Gui)),
         control: Channel::new(Door::new(&options.control), hello(Which::Control)),
@@ -102,7 +107,6 @@ pub fn run(options: &Options) -> Result<()> {
         entries,
         rescan: None,
         frame: None,
-        more_icons: false,
     };
     agent.watch_entries();
     agent.screen.set_apps(Rc::clone(&agent.services.apps.index));
@@ -116,26 +120,28 @@ impl Agent {
     /// Does what there is to do, until there is nothing.
     fn work(&mut self) -> Result<()> {
         loop {
-            let screen = &mut self.screen;
-            let services = &mut self.services;
-            let gui = &mut self.gui;
-            let frame = &mut self.frame;
-            let busy = gui.speak(|say| {
+            let (screen, clipboard) = (&mut self.screen, &mut self.clipboard);
+            let transfers = &mut self.transfers;
+            let (control, frame) = (&mut self.control, &mut self.frame);
+            let busy = self.gui.speak(|say| {
                 let mut busy = false;
                 while let Some(event) = screen.display.event()? {
                     busy = true;
+                    let display = &mut screen.display;
+                    control.speak(|say| clipboard.event(&event, display, transfers, say))?;
                     screen.event(event, say)?;
                 }
                 screen.settle(say)?;
                 *frame = screen.frames(say)?;
                 Ok(busy)
             })?;
-            gui.flush();
-            let more_icons = &mut self.more_icons;
+            let services = &mut self.services;
             self.bulk.speak(|say| {
-                *more_icons = services.send_icons(say);
+                services.send_icons(say);
+                transfers.pump(say);
                 Ok(())
             })?;
+            self.gui.flush();
             self.control.flush();
             self.bulk.flush();
             self.listen_to_news()?;
@@ -158,11 +164,17 @@ impl Agent {
                     Ok(())
                 })?;
                 self.control.flush();
+                self.clipboard.opened(&mut self.screen.display)?;
             }
-            News::Lost => self.services.lost(),
+            News::Lost => {
+                self.services.lost();
+                self.clipboard.lost(&mut self.screen.display)?;
+            }
             News::None => {}
         }
-        self.bulk.news();
+        if self.bulk.news() == News::Lost {
+            self.transfers.lost();
+        }
         Ok(())
     }
 
@@ -176,6 +188,7 @@ impl Agent {
             self.bulk.deadline(),
             self.rescan,
             self.frame,
+            self.clipboard.deadline(),
         ];
         let timeout = deadline.into_iter().flatten().min().map(|at| {
             // Rounded up: to wake a moment early would be to wake twice.
@@ -225,11 +238,31 @@ impl Agent {
         }
         if ready[2] || due(self.control.deadline()) {
             let (screen, services) = (&mut self.screen, &mut self.services);
-            self.control
-                .step(|say, message| services.host_says(message, screen, say))?;
+            let (clipboard, transfers) = (&mut self.clipboard, &mut self.transfers);
+            self.control.step(|say, message| {
+                if let control::FromHost::Settings(settings) = &message {
+                    clipboard.set_allowed(settings.allowed);
+                }
+                let display = &mut screen.display;
+                match clipboard.host_says(message, display, transfers, say)? {
+                    Some(other) => services.host_says(other, screen, say),
+                    None => Ok(()),
+                }
+            })?;
         }
         if ready[3] || due(self.bulk.deadline()) {
-            self.bulk.step(|_, _| Ok(()))?;
+            let (screen, clipboard) = (&mut self.screen, &mut self.clipboard);
+            let transfers = &mut self.transfers;
+            self.bulk
+                .step(|say, message| match transfers.host_says(message, say) {
+                    Some(finished) => clipboard.finished(finished, &screen.display),
+                    None => Ok(()),
+                })?;
+        }
+        if due(self.clipboard.deadline()) {
+            let (screen, clipboard) = (&mut self.screen, &mut self.clipboard);
+            self.control
+                .speak(|say| clipboard.expire(&screen.display, say))?;
         }
         if ready[0] {
             while self

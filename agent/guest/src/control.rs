@@ -222,8 +222,8 @@ impl Services {
         listed.clone_from(&self.apps.all);
     }
 
-    /// Sends icons, as many as the channel takes at once. True, if more are to be sent.
-    pub fn send_icons(&mut self, say: &mut Say<'_, bulk::FromGuest<'static>>) -> bool {
+    /// Sends icons, as many as the channel takes at once.
+    pub fn send_icons(&mut self, say: &mut Say<'_, bulk::FromGuest<'static>>) {
         while say.is_open() && say.queued() < ICONS_WAITING {
             let Some(id) = self.icons.pop_front() else {
                 break;
@@ -240,7 +240,6 @@ impl Services {
                 });
             }
         }
-        !self.icons.is_empty() && say.is_open()
     }
 }
 

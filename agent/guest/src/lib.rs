@@ -8,6 +8,7 @@
 mod agent;
 pub mod apps;
 mod channel;
+mod clipboard;
 mod control;
 mod cursor;
 mod display;
@@ -20,5 +21,6 @@ mod pointer;
 mod screen;
 mod settings;
 mod traits;
+mod transfers;
 
 pub use agent::{Options, run};

@@ -91,7 +91,16 @@ fn start(command: &[String], app: &App, index: &Index, launch: &Launch<'_>) -> R
         .as_deref()
         .filter(|f| Path::new(f).is_dir());
     let home = std::env::var_os("HOME").filter(|home| Path::new(home).is_dir());
-    let output = Command::new(launch.agent)
+    let mut starter = Command::new(launch.agent);
+    // A unit of the system's has no login's environment, and its apps want their user's bus all the same.
+    let runtime = PathBuf::from(format!("/run/user/{}", nix::unistd::geteuid()));
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && runtime.is_dir() {
+        let bus = format!("unix:path={}/bus", runtime.display());
+        starter
+            .env("XDG_RUNTIME_DIR", &runtime)
+            .env("DBUS_SESSION_BUS_ADDRESS", bus);
+    }
+    let output = starter
         .arg(START)
         .arg("--")
         .args(command)

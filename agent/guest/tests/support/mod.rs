@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 pub mod display;
 pub mod model;
+pub mod selections;
 
 use display::Xserver;
 use medley_link::{End, Error, Outgoing, Pool, Progress};
