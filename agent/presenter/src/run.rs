@@ -210,17 +210,17 @@ impl Presenter {
         while let Some(action) = self.model.outbox().actions.pop_front() {
             self.display.act(action, &self.model)?;
         }
-        if let Some(services) = &mut self.services {
-            services.work(&mut self.display, &self.model, &self.report)?;
-        }
-        self.display.paint(&self.model)?;
-        self.model.host(HostEvent::Painted, self.now());
         while let Some(event) = self.model.outbox().events.pop_front() {
             self.report.event(&event);
             if let (Event::Chord(chord), Some(services)) = (&event, &mut self.services) {
                 services.chord(*chord);
             }
         }
+        if let Some(services) = &mut self.services {
+            services.work(&mut self.display, &self.model, &self.report)?;
+        }
+        self.display.paint(&self.model)?;
+        self.model.host(HostEvent::Painted, self.now());
         // Before both have greeted, what there is to say waits.
         if self.gui.agreed().is_some() {
             while let Some(message) = self.model.outbox().messages.pop_front() {

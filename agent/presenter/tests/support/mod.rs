@@ -383,7 +383,8 @@ impl Desk {
         self.message(window, "_NET_ACTIVE_WINDOW", [2, 0, 0, 0, 0]);
         let active = self.atom("_NET_ACTIVE_WINDOW");
         wait_for("the keyboard's focus", || {
-            self.property(self.root, active).first() == Some(&window)
+            let real = self.conn.get_input_focus().unwrap().reply().unwrap().focus;
+            real == window && self.property(self.root, active).first() == Some(&window)
         });
     }
 }
@@ -495,6 +496,11 @@ impl Sockets {
         let dir = tempfile::tempdir().unwrap();
         let gui = UnixListener::bind(dir.path().join("gui")).unwrap();
         Self { dir, gui }
+    }
+
+    /// The gui channel's socket, for somebody else to accept on.
+    pub fn gui_listener(&self) -> UnixListener {
+        self.gui.try_clone().unwrap()
     }
 
     pub fn listen(&self, name: &str) -> UnixListener {

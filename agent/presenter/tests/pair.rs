@@ -1,0 +1,188 @@
+//! The real agent and the real presenter: a terminal in one X server is a window of another one's desktop.
+mod support;
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use support::*;
+use x11rb::protocol::xproto::{ConnectionExt, ImageFormat, Window};
+
+/// What a hypervisor is to them: both connect to it, and it copies bytes. One that goes takes the other along.
+fn relay(guest: UnixListener, host: UnixListener) {
+    std::thread::spawn(move || {
+        while let Ok((host, _)) = host.accept() {
+            // The agent may have given up on older connections; the newest is the living one.
+            guest.set_nonblocking(true).unwrap();
+            let mut newest = None;
+            while newest.is_none() {
+                while let Ok((stream, _)) = guest.accept() {
+                    newest = Some(stream);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let guest = newest.unwrap();
+            guest.set_nonblocking(false).unwrap();
+            let back = (guest.try_clone().unwrap(), host.try_clone().unwrap());
+            let there = std::thread::spawn(move || pump(back.0, back.1));
+            pump(host, guest);
+            there.join().unwrap();
+        }
+    });
+}
+
+fn pump(mut from: UnixStream, mut to: UnixStream) {
+    let mut bytes = vec![0; 65536];
+    while let Ok(count) = from.read(&mut bytes) {
+        if count == 0 || to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = from.shutdown(std::net::Shutdown::Both);
+    let _ = to.shutdown(std::net::Shutdown::Both);
+}
+
+/// The agent's program: it lies beside the presenter's, and is built if it does not.
+fn agent_program() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_medley-presenter")).with_file_name("medley-guest");
+    if !program.exists() {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "-p", "medley-guest"])
+            .status()
+            .unwrap();
+        assert!(built.success());
+    }
+    program
+}
+
+fn agent(display: &str, socket: &Path) -> Process {
+    let child = Command::new(agent_program())
+        .args(["run", "--display", display, "--gui"])
+        .arg(socket)
+        .arg("--control")
+        .arg(socket.with_file_name("no-control"))
+        .arg("--bulk")
+        .arg(socket.with_file_name("no-bulk"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    Process(child)
+}
+
+/// The terminal's window in the guest, by its class.
+fn terminal(guest: &Desk) -> Option<Window> {
+    let tree = guest.conn.query_tree(guest.root).unwrap().reply().unwrap();
+    let mut all = tree.children.into_iter();
+    all.find(|window| {
+        guest.text(*window, "WM_CLASS").contains("XTerm") && guest.is_viewable(*window)
+    })
+}
+
+/// The terminal's pixels as the guest's server has them.
+fn inside(guest: &Desk, window: Window) -> Option<Vec<u32>> {
+    let size = guest.conn.get_geometry(window).unwrap().reply().ok()?;
+    let image = guest
+        .conn
+        .get_image(
+            ImageFormat::Z_PIXMAP,
+            window,
+            0,
+            0,
+            size.width,
+            size.height,
+            !0,
+        )
+        .unwrap()
+        .reply()
+        .ok()?;
+    let pixels = image.data.as_chunks::<4>().0;
+    Some(
+        pixels
+            .iter()
+            .map(|p| u32::from_le_bytes(*p) & 0x00ff_ffff)
+            .collect(),
+    )
+}
+
+/// The same, as they are on the host's screen inside of the frame; nothing, if there is no such window.
+fn outside(host: &Desk) -> Option<Vec<u32>> {
+    let window = *host.windows().first()?;
+    let (x, y, width, height) = host.place(window);
+    Some(host.shot((x + 3, y + 3, width - 6, height - 6)).pixels)
+}
+
+/// Waits until host and guest show the same, and more than one colour.
+fn same(host: &Desk, guest: &Desk, within: Duration) -> Vec<u32> {
+    let began = Instant::now();
+    loop {
+        let here = outside(host);
+        let there = terminal(guest).and_then(|window| inside(guest, window));
+        if let (Some(here), Some(there)) = (here, there)
+            && here == there
+            && here.iter().any(|pixel| *pixel != here[0])
+        {
+            return here;
+        }
+        assert!(
+            began.elapsed() < within,
+            "host and guest show different things"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_terminal_is_a_window_that_survives_presenter_and_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("guest-gui");
+    let (desk, guest, sockets) = (Desk::new(1024, 768), Desk::bare(1024, 768), Sockets::new());
+    relay(UnixListener::bind(&socket).unwrap(), sockets.gui_listener());
+    let mut first = agent(&guest.name, &socket);
+    let _terminal = Process(
+        Command::new("xterm")
+            .args(["-display", &guest.name, "-geometry", "60x15", "-e", "sh"])
+            .env("HOME", folder.path())
+            .env("PS1", "$ ")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let mut presenter = Presenter::start(&desk, &sockets, &[]);
+    let before = same(&desk, &guest, PATIENCE);
+    let window = desk.windows()[0];
+    desk.activate(window);
+    // echo, a space, 42, return.
+    for code in [18, 46, 35, 24, 57, 5, 3, 28] {
+        desk.key(code);
+    }
+    let mut typed = before.clone();
+    wait_for("what was typed", || {
+        typed = same(&desk, &guest, PATIENCE);
+        let changed = typed.iter().zip(&before).filter(|(a, b)| a != b).count();
+        changed > 150
+    });
+    // The cursor's blink is off; what stands there stays.
+    std::thread::sleep(Duration::from_millis(300));
+    let typed = same(&desk, &guest, PATIENCE);
+
+    // The presenter is killed: its successor shows the same again, with the agent none the wiser.
+    let old = desk.place(window);
+    presenter.process.0.kill().unwrap();
+    wait_for("an empty desktop", || desk.windows().is_empty());
+    let mut presenter = Presenter::start(&desk, &sockets, &[]);
+    let again = same(&desk, &guest, Duration::from_secs(3));
+    assert_eq!(again.len(), typed.len());
+    assert_eq!(desk.place(desk.windows()[0]), old, "it is where it was");
+
+    // The agent is killed: the presenter ends, and both begin anew; the terminal lives on.
+    first.0.kill().unwrap();
+    assert_eq!(presenter.event("ended")["cause"], "guest");
+    assert_eq!(presenter.ended(), 0);
+    let _second = agent(&guest.name, &socket);
+    let _presenter = Presenter::start(&desk, &sockets, &[]);
+    let again = same(&desk, &guest, Duration::from_secs(3));
+    assert_eq!(again.len(), typed.len());
+}

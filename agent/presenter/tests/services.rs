@@ -1,0 +1,434 @@
+//! Apps, monitors, keymap, health and clipboard on a real X server, with a guest that is a script.
+mod support;
+
+use medley_link::{End, Greets, Progress};
+use medley_wire::control::{ClipboardForm, ClipboardKind, Outcome, Verdict};
+use medley_wire::gui::FromHost;
+use medley_wire::pixels::Picture;
+use medley_wire::{
+    AppId, Bytes, Channel, Features, Hello, List, Set, Text, Untrusted, bulk, control,
+};
+use nix::poll::{PollFd, PollTimeout, poll};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+use support::*;
+use x11rb::connection::Connection;
+use x11rb::protocol::Event;
+use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, PropMode, SelectionNotifyEvent, Window};
+use x11rb::wrapper::ConnectionExt as _;
+
+/// A guest's end of a channel.
+struct Line<In: Greets, Out: Greets>(End<In, Out>);
+
+type Control = Line<control::FromHost<'static>, control::FromGuest<'static>>;
+type Bulk = Line<bulk::FromHost<'static>, bulk::FromGuest<'static>>;
+
+impl<In: Greets, Out: Greets> Line<In, Out> {
+    fn accept(listener: &UnixListener, channel: Channel) -> Self {
+        let (stream, _) = listener.accept().unwrap();
+        let hello = Hello::new(channel, Features::NONE, [7; 32]);
+        Self(End::guest(OwnedFd::from(stream), hello).unwrap())
+    }
+
+    fn say<'m>(&mut self, message: impl Into<Out::Message<'m>>) {
+        self.0.outgoing().send(&message.into()).unwrap();
+        self.0.flush().unwrap();
+    }
+
+    /// What can be made of the messages that come within a time, one after the other.
+    fn hear<T>(
+        &mut self,
+        within: Duration,
+        mut find: impl FnMut(&<In as Set>::Message<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        self.0.flush().unwrap();
+        let timeout = PollTimeout::try_from(within).unwrap();
+        poll(
+            &mut [PollFd::new(self.0.as_fd(), self.0.interest())],
+            timeout,
+        )
+        .unwrap();
+        let mut found = Vec::new();
+        let progress = self
+            .0
+            .read(|_, received| -> Result<(), medley_link::Error> {
+                found.extend(find(&received.message));
+                Ok(())
+            });
+        assert_eq!(progress.unwrap(), Progress::Open);
+        found
+    }
+
+    fn wait<T>(
+        &mut self,
+        what: &str,
+        mut find: impl FnMut(&<In as Set>::Message<'_>) -> Option<T>,
+    ) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(first) = self.hear(Duration::from_millis(50), &mut find).pop() {
+                return first;
+            }
+            assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        }
+    }
+}
+
+struct All {
+    desk: Desk,
+    _sockets: Sockets,
+    presenter: Presenter,
+    guest: Guest,
+    control: Control,
+    bulk: Bulk,
+    host: Window,
+}
+
+/// A presenter with all three channels, and a window that has the keyboard.
+fn begun(more: &[&str]) -> All {
+    let (desk, sockets) = (Desk::new(800, 600), Sockets::new());
+    let (control, bulk) = (sockets.listen("control"), sockets.listen("bulk"));
+    let path = |name: &str| sockets.dir.path().join(name).to_str().unwrap().to_owned();
+    let (a, b) = (path("control"), path("bulk"));
+    let mut all = vec!["--control", &a, "--bulk", &b];
+    all.extend(more);
+    let mut presenter = Presenter::start(&desk, &sockets, &all);
+    let mut guest = sockets.accept();
+    let control = Line::accept(&control, Channel::Control);
+    let bulk = Line::accept(&bulk, Channel::Bulk);
+    guest.begin();
+    presenter.event("whole");
+    guest.window(1, "a", rect(100, 100, 300, 200));
+    let host = desk.window("[test] a");
+    desk.activate(host);
+    guest.wait("the keyboard", |m| {
+        matches!(m, FromHost::Focus(_)).then_some(())
+    });
+    All {
+        desk,
+        _sockets: sockets,
+        presenter,
+        guest,
+        control,
+        bulk,
+        host,
+    }
+}
+
+fn offer(sequence: u32) -> control::ClipboardOffer {
+    let form = ClipboardForm {
+        kind: ClipboardKind::Text,
+        size: 0,
+    };
+    control::ClipboardOffer {
+        sequence,
+        forms: List::new(vec![form]),
+    }
+}
+
+/// Presses the host's chord: Super, Shift and a key.
+fn chord(desk: &Desk, code: u8) {
+    desk.key_down(125);
+    desk.key_down(42);
+    desk.key(code);
+    desk.key_up(42);
+    desk.key_up(125);
+}
+
+/// Pastes in an app of the host's: asks the clipboard's owner for text.
+fn paste(desk: &Desk) -> Option<String> {
+    let window = desk.conn.generate_id().unwrap();
+    let aux = x11rb::protocol::xproto::CreateWindowAux::new();
+    let class = x11rb::protocol::xproto::WindowClass::INPUT_ONLY;
+    desk.conn
+        .create_window(0, window, desk.root, 0, 0, 1, 1, 0, class, 0, &aux)
+        .unwrap();
+    let (clipboard, utf8, at) = (
+        desk.atom("CLIPBOARD"),
+        desk.atom("UTF8_STRING"),
+        desk.atom("HERE"),
+    );
+    desk.conn
+        .convert_selection(window, clipboard, utf8, at, 0u32)
+        .unwrap();
+    desk.conn.flush().unwrap();
+    let mut answer = None;
+    wait_for("an answer of the clipboard's owner", || {
+        while let Some(event) = desk.conn.poll_for_event().unwrap() {
+            if let Event::SelectionNotify(notify) = event {
+                answer = Some(notify.property != 0);
+            }
+        }
+        answer.is_some()
+    });
+    answer?.then(|| desk.text(window, "HERE"))
+}
+
+#[test]
+fn a_guest_hears_of_monitors_keys_and_hearts_and_lists_its_apps() {
+    let mut all = begun(&[]);
+    let heard = {
+        let mut heard = (None, false, false, false);
+        let began = Instant::now();
+        while heard.0.is_none() || !heard.1 || !heard.2 || !heard.3 {
+            assert!(began.elapsed() < PATIENCE, "{heard:?}");
+            all.control.hear(Duration::from_millis(50), |message| {
+                use control::FromHost;
+                match message {
+                    FromHost::Monitors(monitors) => heard.0 = Some(monitors.monitors.to_vec()),
+                    FromHost::Settings(settings) => {
+                        assert_eq!(
+                            settings.allowed,
+                            control::Allowed::NONE,
+                            "denied by default"
+                        );
+                        assert_eq!(settings.workspace.as_str(), Some("test"));
+                        heard.1 = true;
+                    }
+                    FromHost::Keymap(keymap) => {
+                        heard.2 = !keymap.layout.as_str().unwrap().is_empty()
+                    }
+                    FromHost::ListApps(_) => heard.3 = true,
+                    _ => {}
+                }
+                None::<()>
+            });
+        }
+        heard.0.unwrap()
+    };
+    assert_eq!(heard.len(), 1);
+    assert_eq!((heard[0].rect, heard[0].main), (rect(0, 0, 800, 600), true));
+    let app = AppId::new([9; 16]);
+    all.control.say(control::App {
+        id: app,
+        categories: control::Categories::OFFICE,
+        name: Untrusted::claim(Text::cut("Calc\u{202e}")),
+        folder: Untrusted::claim(Text::cut("")),
+        comment: Untrusted::claim(Text::cut("")),
+        keywords: Untrusted::claim(Text::cut("")),
+        types: List::default(),
+        schemes: List::default(),
+        actions: List::default(),
+    });
+    let listed = all.presenter.event("app");
+    assert_eq!(listed["app"], "09".repeat(16));
+    assert!(!listed["name"].as_str().unwrap().contains('\u{202e}'));
+    // Somebody launches it: its window may take the keyboard.
+    all.presenter.command(&format!("launch {app}"));
+    let request = all.control.wait("a launch", |message| match message {
+        control::FromHost::Launch(launch) if launch.app == app => Some(launch.request),
+        _ => None,
+    });
+    all.control.say(control::Launched {
+        request,
+        outcome: Outcome::Started,
+        words: Untrusted::claim(Text::cut("")),
+    });
+    assert_eq!(all.presenter.event("launched")["started"], true);
+    // Another monitor layout reaches it.
+    all.desk.task_bar(800, 40);
+    let work = all.control.wait("a work area", |message| match message {
+        control::FromHost::Monitors(monitors) => Some(monitors.monitors[0].work),
+        _ => None,
+    });
+    assert_eq!(work, rect(0, 0, 800, 560));
+}
+
+#[test]
+fn files_and_print_jobs_are_refused() {
+    let mut all = begun(&[]);
+    all.control.say(control::FileOffer {
+        transfer: 77,
+        size: Untrusted::claim(5),
+        name: Untrusted::claim(Text::cut("x.txt")),
+    });
+    let verdict = all.control.wait("an answer", |message| match message {
+        control::FromHost::Answer(answer) if answer.transfer == 77 => Some(answer.verdict),
+        _ => None,
+    });
+    assert_eq!(verdict, Verdict::Policy);
+    // Bytes that come all the same are kept nowhere; and a stream that breaks its rules ends it.
+    all.bulk.say(bulk::Open {
+        stream: 0,
+        transfer: 77,
+        carries: bulk::Carries::File,
+        size: Untrusted::claim(1 << 40),
+    });
+    all.bulk.say(bulk::Chunk {
+        stream: 0,
+        offset: 5,
+        data: Bytes(b"x"),
+    });
+    assert_eq!(all.presenter.event("ended")["code"], 6);
+}
+
+#[test]
+fn a_copy_in_the_guest_is_pasted_on_the_host_after_the_chord_and_not_before() {
+    let mut all = begun(&["--clipboard-out", "chord"]);
+    all.control.say(offer(1));
+    all.guest.settle();
+    assert_eq!(paste(&all.desk), None);
+    chord(&all.desk, 46);
+    all.presenter.event("chord");
+    let owner = |desk: &Desk| {
+        let clipboard = desk.atom("CLIPBOARD");
+        desk.conn
+            .get_selection_owner(clipboard)
+            .unwrap()
+            .reply()
+            .unwrap()
+            .owner
+    };
+    wait_for("an owner", || owner(&all.desk) != 0);
+    let asked = std::thread::scope(|scope| {
+        let (control, bulk) = (&mut all.control, &mut all.bulk);
+        // The guest answers while the app waits.
+        let guest = scope.spawn(move || {
+            let (transfer, sequence) = control.wait("a request", |message| match message {
+                control::FromHost::ClipboardRequest(ask) => Some((ask.transfer, ask.sequence)),
+                _ => None,
+            });
+            assert_eq!(sequence, 1);
+            control.say(control::Answer {
+                transfer,
+                verdict: Verdict::Yes,
+            });
+            // The answer goes another way than the bytes.
+            std::thread::sleep(Duration::from_millis(100));
+            let text = "grüße\n\x1b[31m".as_bytes();
+            let size = text.len() as u64;
+            bulk.say(bulk::Open {
+                stream: 2,
+                transfer,
+                carries: bulk::Carries::Clipboard,
+                size: Untrusted::claim(size),
+            });
+            bulk.say(bulk::FromGuest::from(bulk::Chunk {
+                stream: 2,
+                offset: 0,
+                data: Bytes(text),
+            }));
+            bulk.say(bulk::End { stream: 2, size });
+        });
+        let text = paste(&all.desk);
+        guest.join().unwrap();
+        text
+    });
+    assert_eq!(
+        asked.as_deref(),
+        Some("grüße\n[31m"),
+        "nothing that a terminal obeys"
+    );
+}
+
+#[test]
+fn a_copy_on_the_host_is_pasted_in_the_guest_while_it_has_the_keyboard() {
+    let mut all = begun(&["--clipboard-in", "focus"]);
+    // An app of the host's copies.
+    let window = all.desk.own_window("editor");
+    let clipboard = all.desk.atom("CLIPBOARD");
+    all.desk
+        .conn
+        .set_selection_owner(window, clipboard, 0u32)
+        .unwrap();
+    all.desk.conn.flush().unwrap();
+    all.desk.activate(window);
+    all.guest.settle();
+    let early = all.control.hear(Duration::from_millis(300), |message| {
+        matches!(message, control::FromHost::ClipboardOffer(_)).then_some(())
+    });
+    assert!(early.is_empty(), "the guest has no keyboard");
+    all.desk.activate(all.host);
+    let sequence = all.control.wait("an offer", |message| match message {
+        control::FromHost::ClipboardOffer(offer) => Some(offer.sequence),
+        _ => None,
+    });
+    all.control.say(control::ClipboardRequest {
+        transfer: 5,
+        sequence,
+        kind: ClipboardKind::Text,
+    });
+    let request = {
+        let mut request = None;
+        wait_for("the owner to be asked", || {
+            while let Some(event) = all.desk.conn.poll_for_event().unwrap() {
+                if let Event::SelectionRequest(event) = event {
+                    request = Some(event);
+                }
+            }
+            request.is_some()
+        });
+        request.unwrap()
+    };
+    let conn = &all.desk.conn;
+    let (replace, text) = (PropMode::REPLACE, "vom Wirt".as_bytes());
+    conn.change_property8(
+        replace,
+        request.requestor,
+        request.property,
+        request.target,
+        text,
+    )
+    .unwrap();
+    let notify = SelectionNotifyEvent {
+        response_type: 31,
+        sequence: 0,
+        time: request.time,
+        requestor: request.requestor,
+        selection: request.selection,
+        target: request.target,
+        property: request.property,
+    };
+    conn.send_event(
+        false,
+        request.requestor,
+        x11rb::protocol::xproto::EventMask::NO_EVENT,
+        notify,
+    )
+    .unwrap();
+    conn.flush().unwrap();
+    let verdict = all.control.wait("an answer", |message| match message {
+        control::FromHost::Answer(answer) if answer.transfer == 5 => Some(answer.verdict),
+        _ => None,
+    });
+    assert_eq!(verdict, Verdict::Yes);
+    let mut got = Vec::new();
+    let began = Instant::now();
+    let mut whole = false;
+    while !whole {
+        assert!(began.elapsed() < PATIENCE);
+        all.bulk.hear(Duration::from_millis(50), |message| {
+            match message {
+                bulk::FromHost::Open(open) => assert_eq!(open.transfer, 5),
+                bulk::FromHost::Chunk(chunk) => got.extend_from_slice(chunk.data.0),
+                bulk::FromHost::End(_) => whole = true,
+                _ => {}
+            }
+            None::<()>
+        });
+    }
+    assert_eq!(got, text);
+}
+
+#[test]
+fn icons_reach_the_window_with_the_workspaces_badge() {
+    let mut all = begun(&[]);
+    let size = medley_wire::Size::new(16, 16).unwrap();
+    let pixels = vec![0xff; 16 * 16 * 4];
+    all.bulk.say(bulk::FromGuest::from(bulk::Icon {
+        owner: bulk::Owner::Window(id(1)),
+        picture: Picture::new(size, &pixels).unwrap(),
+    }));
+    let mut icon = Vec::new();
+    wait_for("an icon", || {
+        icon = all.desk.property_named(all.host, "_NET_WM_ICON");
+        !icon.is_empty()
+    });
+    assert_eq!(
+        (icon.len(), icon[0], icon[1], icon[2]),
+        (2 + 256, 16, 16, 0xffff_ffff)
+    );
+    assert_ne!(icon[257], 0xffff_ffff, "the corner is the host's");
+    let _ = AtomEnum::ANY;
+}
