@@ -1,8 +1,10 @@
 //! `cargo xtask demo`: the main job from end to end, on a real guest. Every claim it prints was checked
 //! in this run, and the first that does not hold ends it.
 
+mod desktop;
 mod picture;
 mod proof;
+mod windows;
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -26,7 +28,8 @@ const NOTE: &str = "/written-in-a-session.txt";
 /// What a process of the guest remembers while its machine sleeps: in memory, and never on a disk.
 const SECRET: &str = "remembered-while-asleep";
 
-/// Makes a guest, encrypts its disk, mounts it, boots it, lets it change itself, reverts it, and puts it to sleep.
+/// Makes a guest, encrypts its disk, mounts it, boots it, lets it change itself, reverts it, puts it to sleep, and
+/// shows its apps as windows.
 #[derive(Parser)]
 pub struct Args {
     /// Which guest: the full Debian, or the tiny one, which takes seconds.
@@ -55,6 +58,8 @@ struct Report {
     base_unchanged: bool,
     plaintext: proof::Plaintext,
     sleep: Sleep,
+    /// The tiny guest has no agent that starts by itself.
+    windows: Option<windows::Windows>,
     total_seconds: f64,
 }
 
@@ -86,6 +91,8 @@ pub fn run(args: &Args) -> Result<()> {
             "--quiet",
             "-p",
             "medley",
+            "-p",
+            "medley-presenter",
         ])?)?;
         Ok(workspace::target()?.join("release/medley"))
     })?;
@@ -216,6 +223,10 @@ impl Demo {
         self.say(format!("base unchanged, SHA-256 {}…", &after[..16]));
 
         let sleep = self.wake(&base, &secret, &second)?;
+        let windows = match self.guest.name.as_str() {
+            "debian" => Some(self.windows(&base, &secret)?),
+            _ => None,
+        };
 
         Ok(Report {
             guest: self.guest.name.clone(),
@@ -236,6 +247,7 @@ impl Demo {
             base_sha256: after,
             plaintext,
             sleep,
+            windows,
             total_seconds: started.elapsed().as_secs_f64(),
         })
     }

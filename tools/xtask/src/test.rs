@@ -228,6 +228,8 @@ fn medley() -> Result<std::path::PathBuf> {
         // Which medley finds beside itself.
         "--package",
         "medley-bridge",
+        "--package",
+        "medley-presenter",
     ])?)
     .context("cannot build medley")?;
     Ok(workspace::target()?.join("debug/medley"))

@@ -8,8 +8,8 @@ use super::tree::Tree;
 use crate::progress::step;
 use crate::{run, workspace};
 
-/// Where it lies in a guest.
-const PLACE: &str = "/usr/local/bin/medley-guest";
+/// Whose apps it shows; the guest's builder makes this user.
+const USER: &str = "user";
 
 /// The built agent.
 pub fn build() -> Result<PathBuf> {
@@ -22,6 +22,9 @@ pub fn build() -> Result<PathBuf> {
 
 /// Puts the agent, and all that it wants beside it, into a guest's files.
 pub fn install(agent: &Path, tree: &Tree) -> Result<()> {
-    tree.copy_to(agent, PLACE)?;
-    run::quiet(run::command(&agent.to_string_lossy(), ["install", "--root"]).arg(tree.path()))
+    let mut install = run::command(
+        &agent.to_string_lossy(),
+        ["install", "--user", USER, "--root"],
+    );
+    run::quiet(install.arg(tree.path()))
 }

@@ -29,7 +29,8 @@ const PACKAGES: &[&str] = &[
     "xserver-xorg-core",
     "xserver-xorg-video-dummy",
     "x11-xserver-utils",
-    "dbus-x11",
+    "dbus-user-session",
+    "libpam-systemd",
     "fonts-dejavu-core",
     "adwaita-icon-theme",
     "xterm",
@@ -80,7 +81,7 @@ const FSTAB: &str = "LABEL=medley-root / ext4 noatime,errors=remount-ro 0 1\n\
                      LABEL=MEDLEYBOOT /boot/syslinux vfat noauto 0 0\n";
 
 /// Begins the name of a cached base's folder.
-const BASE: &str = ".debian-";
+const BASE: &str = ".base-debian-";
 /// What a built base holds: the files of the system, its kernel, and its package database.
 const ROOT: &str = "root.ext4";
 const KERNEL: &str = "vmlinuz";

@@ -53,6 +53,7 @@ use Purpose::{Bench, Demo, Guest, Test};
 const GUESTS: &[Purpose] = &[Guest, Demo, Test, Bench];
 const MACHINES: &[Purpose] = &[Guest, Demo, Test, Bench];
 const FUSE: &[Purpose] = &[Demo, Test, Bench];
+const WINDOWS: &[Purpose] = &[Demo, Test, Bench];
 const PEERS: &[Purpose] = &[Test, Bench];
 /// The tests' lints and examples build the whole workspace, the benches with their peers included.
 const BUILDS: &[Purpose] = &[Test, Bench];
@@ -94,6 +95,29 @@ static PACKAGES: &[Package] = &[
     ),
     package("xauth", "X authority files", GUESTS),
     package("xfonts-base", "bitmap fonts of the tiny guest", GUESTS),
+    package(
+        "openbox",
+        "a window manager for the host's side of windows",
+        WINDOWS,
+    ),
+    package("xdotool", "types and clicks on the host's display", WINDOWS),
+    package("xclip", "copies and pastes on the host's display", WINDOWS),
+    package("imagemagick", "import: pictures of a display", &[Demo]),
+    package(
+        "xserver-xorg-core",
+        "the X server of a guest, for its agent's tests",
+        &[Test],
+    ),
+    package(
+        "xserver-xorg-video-dummy",
+        "a display without hardware, as guests have",
+        &[Test],
+    ),
+    package(
+        "zenity",
+        "dialogs and menus, for the agent's tests",
+        &[Test],
+    ),
     package("xz-utils", "unpacks the kernel's modules", GUESTS),
     package("mmdebstrap", "the debian guest's file tree", GUESTS),
     package(

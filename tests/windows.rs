@@ -1,0 +1,208 @@
+//! A guest's apps as windows of a desktop, with every part that can die dying: the presenter, the guest's agent,
+//! and the machine itself, which sleeps and wakes.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use medley_tests::{READY, Running, Workspace, run};
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+const DEBIAN: &str = "MEDLEY_GUEST_DEBIAN";
+/// An emulated guest on a busy host.
+const LIMIT: Duration = Duration::from_secs(300);
+/// Every window is back so soon, whoever died.
+const BACK: Duration = Duration::from_secs(3);
+const WORKSPACE: &str = "office";
+
+/// A desktop without a screen.
+struct Desktop {
+    manager: Child,
+    server: Child,
+    display: String,
+}
+
+impl Desktop {
+    fn start() -> Result<Self> {
+        let mut server = Command::new("Xvfb")
+            .args(["-displayfd", "1", "-nolisten", "tcp", "-noreset"])
+            .args(["-screen", "0", "1280x800x24"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start Xvfb")?;
+        let mut number = String::new();
+        let output = server.stdout.take().context("no output")?;
+        BufReader::new(output).read_line(&mut number)?;
+        let display = format!(":{}", number.trim());
+        let manager = Command::new("openbox")
+            .arg("--sm-disable")
+            .env("DISPLAY", &display)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start openbox")?;
+        Ok(Self {
+            manager,
+            server,
+            display,
+        })
+    }
+
+    fn xdotool(&self, args: &[&str]) -> Result<String> {
+        let mut xdotool = Command::new("xdotool");
+        let output = xdotool.args(args).env("DISPLAY", &self.display).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The guest's windows that can be seen.
+    fn windows(&self) -> Result<Vec<String>> {
+        let title = format!("^\\[{WORKSPACE}\\]");
+        let found = self.xdotool(&["search", "--onlyvisible", "--name", &title])?;
+        Ok(found.lines().map(str::to_owned).collect())
+    }
+
+    /// Waits until there are so many; how long that took.
+    fn until(&self, count: usize, limit: Duration) -> Result<Duration> {
+        let begun = Instant::now();
+        loop {
+            let windows = self.windows()?;
+            if windows.len() == count {
+                return Ok(begun.elapsed());
+            }
+            if begun.elapsed() > limit {
+                bail!(
+                    "{} windows instead of {count} after {limit:?}",
+                    windows.len()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Desktop {
+    fn drop(&mut self) {
+        for child in [&mut self.manager, &mut self.server] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+struct Shown<'a> {
+    workspace: &'a Workspace,
+    desktop: &'a Desktop,
+    session: Running,
+    commands: u32,
+}
+
+impl<'a> Shown<'a> {
+    fn start(workspace: &'a Workspace, desktop: &'a Desktop) -> Result<Self> {
+        let mut boot = workspace.on_disk(&["boot", "--revertible", "--memory", "512", "--windows"]);
+        boot.arg("--session")
+            .arg(workspace.path("session"))
+            .env("DISPLAY", &desktop.display);
+        Ok(Self {
+            workspace,
+            desktop,
+            session: Running::start_with_input(boot)?,
+            commands: 0,
+        })
+    }
+
+    fn ask(&self, verb: &[&str], rest: &[&str]) -> Result<Value> {
+        let mut command = self.workspace.medley(verb);
+        command.arg(self.folder()).args(rest).arg("--json");
+        Ok(serde_json::from_str(&run(&mut command)?.0)?)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.workspace.path("session")
+    }
+
+    /// Runs a command on the guest's console.
+    fn guest(&mut self, command: &str) -> Result<()> {
+        self.commands += 1;
+        let id = format!("w{}", self.commands);
+        self.session.type_line(&format!("{id} {command}"))?;
+        self.session.wait_for(&format!("MEDLEY-END {id} 0"), LIMIT)
+    }
+}
+
+#[test]
+fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
+    let workspace = Workspace::new(DEBIAN)?;
+    let desktop = Desktop::start()?;
+    let mut shown = Shown::start(&workspace, &desktop)?;
+    shown.session.wait_for(READY, LIMIT)?;
+    let begun = Instant::now();
+    while !shown.folder().join("windows.sock").exists() {
+        ensure!(begun.elapsed() < LIMIT, "no socket");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let apps = shown.ask(&["apps", "--timeout", "300"], &[])?;
+    let names: Vec<_> = apps["apps"].as_array().context("no apps")?.iter().collect();
+    ensure!(names.iter().any(|app| app["name"] == "XTerm"), "{apps}");
+    for _ in 0..2 {
+        shown.ask(&["run", "--wait-window", "--timeout", "200"], &["XTerm"])?;
+    }
+    desktop.until(2, LIMIT)?;
+
+    // Keys reach the window that has the keyboard.
+    let first = desktop.windows()?.remove(0);
+    desktop.xdotool(&["windowactivate", "--sync", &first])?;
+    desktop.xdotool(&[
+        "type",
+        "--delay",
+        "60",
+        "echo typed on the host >/tmp/typed\n",
+    ])?;
+    shown.guest("until grep 'typed on the host' /tmp/typed; do sleep 0.3; done")?;
+
+    // The presenter is killed.
+    let presenter = shown.session.child_with("medley-presenter")?;
+    kill(presenter, Signal::SIGKILL)?;
+    let gone = desktop.until(0, LIMIT)?;
+    let presenter = desktop.until(2, BACK).context("the presenter was killed")?;
+
+    // The agent is killed; its apps live on.
+    shown.guest("pkill -KILL -x medley-guest; pgrep -c xterm")?;
+    let begun = Instant::now();
+    let mut dark = Duration::ZERO;
+    // Windows go, or are replaced in one moment; either way they are there and can be typed into.
+    while begun.elapsed() < BACK {
+        if desktop.windows()?.len() < 2 {
+            dark = begun.elapsed();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ensure!(desktop.windows()?.len() == 2, "the agent was killed");
+    let first = desktop.windows()?.remove(0);
+    desktop.xdotool(&["windowactivate", "--sync", &first])?;
+    desktop.xdotool(&["type", "--delay", "60", "echo and once more >/tmp/again\n"])?;
+    shown.guest("until grep 'and once more' /tmp/again; do sleep 0.3; done")?;
+
+    // The machine sleeps, and wakes.
+    shown.session.signal(Signal::SIGUSR1)?;
+    let (status, said) = shown.session.wait(LIMIT)?;
+    ensure!(status.success(), "{status}\n{said}");
+    desktop.until(0, LIMIT)?;
+    let mut shown = Shown::start(&workspace, &desktop)?;
+    let begun = Instant::now();
+    desktop.until(2, LIMIT).context("the machine has slept")?;
+    let woke = begun.elapsed();
+    shown.guest("pgrep -c xterm; cat /tmp/typed")?;
+    println!(
+        "windows back: presenter killed {presenter:?} (gone after {gone:?}); agent killed: last missing after {dark:?}; \
+         woken {woke:?} after the command"
+    );
+    shown.session.signal(Signal::SIGTERM)?;
+    shown.session.wait(LIMIT)?;
+    desktop.until(0, LIMIT)?;
+    workspace.assert_nothing_left()
+}
