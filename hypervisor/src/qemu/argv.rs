@@ -466,6 +466,22 @@ mod tests {
     }
 
     #[test]
+    fn an_open_tap_device_is_not_on_the_command_line() {
+        let device = || crate::TapDevice::new(std::fs::File::open("/dev/null").unwrap().into());
+        let network = Network::TapDevice(device());
+        assert_eq!(network, network.clone());
+        assert_ne!(network, Network::TapDevice(device()));
+        let args = args(&MachineSpec {
+            network: network.clone(),
+            ..spec()
+        });
+        assert!(after(&args, "-netdev").is_empty());
+        assert!(devices(&args).iter().all(|device| device["id"] != CARD));
+        // Its descriptor has a name for QEMU instead.
+        assert_eq!(netdev(&network).unwrap()["fd"], TAP);
+    }
+
+    #[test]
     fn shared_memory_and_folders_do_not_keep_a_machine_from_being_saved() {
         let spec = MachineSpec {
             shared_memory: Some(SharedMemory {
