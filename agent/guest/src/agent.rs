@@ -182,6 +182,9 @@ impl Agent {
     fn sleep(&mut self) -> Result<()> {
         use x11rb::connection::Connection;
         self.screen.display.x.flush()?;
+        if self.screen.display.has_event()? {
+            return Ok(());
+        }
         let deadline = [
             self.gui.deadline(),
             self.control.deadline(),

@@ -343,6 +343,20 @@ impl Display {
         }
     }
 
+    /// Whether an event is here already. Every answer that is awaited may have brought some, and then the
+    /// connection has nothing left to be polled for.
+    ///
+    /// # Errors
+    /// The display is gone.
+    pub fn has_event(&mut self) -> Result<bool, ConnectionError> {
+        if self.set_aside.is_empty()
+            && let Some(event) = self.x.poll_for_event()?
+        {
+            self.set_aside.push_back(event);
+        }
+        Ok(!self.set_aside.is_empty())
+    }
+
     /// Whether two ids belong to the same app's connection.
     #[must_use]
     pub const fn same_client(&self, one: u32, other: u32) -> bool {

@@ -563,3 +563,268 @@ fn only_one_window_manager() {
     let _logo = app(&server, "xlogo", &[]);
     host.window("XLogo");
 }
+
+/// A window of the test's own, that its connection owns.
+struct Own<'s> {
+    server: &'s Xserver,
+    window: u32,
+}
+
+impl<'s> Own<'s> {
+    fn new(server: &'s Xserver, class: &str, owner: Option<u32>) -> Self {
+        use x11rb::protocol::xproto::{
+            AtomEnum, CreateWindowAux, EventMask, PropMode, WindowClass,
+        };
+        use x11rb::wrapper::ConnectionExt as _;
+        let x = &server.x;
+        let window = x.generate_id().unwrap();
+        let look = CreateWindowAux::new()
+            .background_pixel(0x33_66_99)
+            .event_mask(
+                EventMask::POINTER_MOTION
+                    | EventMask::ENTER_WINDOW
+                    | EventMask::LEAVE_WINDOW
+                    | EventMask::BUTTON_PRESS
+                    | EventMask::STRUCTURE_NOTIFY,
+            );
+        let depth = x11rb::COPY_DEPTH_FROM_PARENT;
+        let kind = WindowClass::INPUT_OUTPUT;
+        x.create_window(
+            depth,
+            window,
+            server.root,
+            50,
+            60,
+            200,
+            100,
+            3,
+            kind,
+            0,
+            &look,
+        )
+        .unwrap();
+        let both = format!("{class}\0{class}\0");
+        let (replace, string) = (PropMode::REPLACE, AtomEnum::STRING);
+        x.change_property8(replace, window, AtomEnum::WM_CLASS, string, both.as_bytes())
+            .unwrap();
+        if let Some(owner) = owner {
+            let of = AtomEnum::WM_TRANSIENT_FOR;
+            x.change_property32(replace, window, of, AtomEnum::WINDOW, &[owner])
+                .unwrap();
+        }
+        x.map_window(window).unwrap();
+        x.flush().unwrap();
+        Self { server, window }
+    }
+
+    /// Sends a message to the window manager about this window.
+    fn ask(&self, kind: &str, data: [u32; 5]) {
+        use x11rb::protocol::xproto::{ClientMessageEvent, EventMask};
+        let server = self.server;
+        let message = ClientMessageEvent::new(32, self.window, server.atom(kind), data);
+        let mask = EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY;
+        server
+            .x
+            .send_event(false, server.root, mask, message)
+            .unwrap();
+        server.x.flush().unwrap();
+    }
+
+    /// Waits for an event that is wanted.
+    fn hears<T>(&self, what: &str, wanted: impl Fn(&x11rb::protocol::Event) -> Option<T>) -> T {
+        wait_for(what, || {
+            std::iter::from_fn(|| self.server.x.poll_for_event().unwrap()).find_map(|e| wanted(&e))
+        })
+    }
+}
+
+#[test]
+fn a_dialog_keeps_its_owner_through_a_restart() {
+    let (server, doors, mut first, mut host) = start(&[]);
+    let owner = Own::new(&server, "Owner", None);
+    let owner_id = host.window("Owner");
+    // Later, and lower: it is found before the window that it stands before.
+    let dialog = Own::new(&server, "Question", Some(owner.window));
+    let dialog_id = host.window("Question");
+    let shown = &host.model.windows[&dialog_id];
+    assert_eq!(
+        (shown.kind, shown.parent),
+        (Some(Kind::Dialog), Some(owner_id))
+    );
+    assert_eq!(
+        shown.rect.size(),
+        Size::new(200, 100).unwrap(),
+        "its own border is gone"
+    );
+    host.say(gui::Stack {
+        window: dialog_id,
+        sibling: Some(owner_id),
+        place: medley_wire::window::Place::Below,
+    });
+    wait_for("the order", || {
+        (server.words(server.root, "_NET_CLIENT_LIST_STACKING") == [dialog.window, owner.window])
+            .then_some(())
+    });
+    first.0.kill().unwrap();
+    first.0.wait().unwrap();
+    drop(host);
+    let _second = agent(&server, &doors, &[]);
+    let mut host = Host::accept(&doors, Features::ALL, None);
+    let (owner_id, dialog_id) = (host.window("Owner"), host.window("Question"));
+    let shown = &host.model.windows[&dialog_id];
+    assert_eq!(
+        (shown.kind, shown.parent),
+        (Some(Kind::Dialog), Some(owner_id))
+    );
+    assert_eq!(host.model.stacks, [dialog_id, owner_id], "the lowest first");
+}
+
+#[test]
+fn the_pointer_goes_where_the_host_points_and_leaves_no_trace() {
+    use x11rb::protocol::Event;
+    let (server, _doors, _agent, mut host) = start(&[]);
+    let below = Own::new(&server, "Below", None);
+    let below_id = host.window("Below");
+    let _above = Own::new(&server, "Above", None);
+    host.window("Above");
+    // Both lie at the same place; on the host's screen they may not.
+    host.say(gui::Crossing {
+        window: below_id,
+        inside: true,
+        x: 5,
+        y: 6,
+    });
+    host.say(gui::Motion {
+        window: below_id,
+        x: 20,
+        y: 30,
+        dx: 0,
+        dy: 0,
+    });
+    let at = below.hears("motion", |event| match event {
+        Event::MotionNotify(e) if e.event == below.window => Some((e.event_x, e.event_y)),
+        _ => None,
+    });
+    assert!([(5, 6), (20, 30)].contains(&at));
+    host.say(gui::Scroll {
+        window: below_id,
+        across: 0,
+        down: 70,
+        held: Modifiers::NONE,
+    });
+    host.say(gui::Scroll {
+        window: below_id,
+        across: 0,
+        down: 70,
+        held: Modifiers::NONE,
+    });
+    let button = below.hears("the wheel", |event| match event {
+        Event::ButtonPress(e) if e.event == below.window => Some(e.detail),
+        _ => None,
+    });
+    assert_eq!(button, 5, "one whole notch down");
+    host.say(gui::Crossing {
+        window: below_id,
+        inside: false,
+        x: 0,
+        y: 0,
+    });
+    below.hears("the pointer to leave", |event| match event {
+        Event::LeaveNotify(e) if e.event == below.window => Some(()),
+        _ => None,
+    });
+    host.say(gui::Crossing {
+        window: below_id,
+        inside: true,
+        x: 1,
+        y: 1,
+    });
+    below.hears("the pointer to come back", |event| match event {
+        Event::EnterNotify(e) if e.event == below.window => Some(()),
+        _ => None,
+    });
+}
+
+#[test]
+fn what_apps_ask_their_window_manager() {
+    let (server, _doors, _agent, mut host) = start(&[]);
+    let own = Own::new(&server, "Asker", None);
+    let id = host.window("Asker");
+    own.ask("_NET_WM_MOVERESIZE", [1, 1, 3, 1, 1]);
+    host.until("a drag", |model| {
+        model.drags == [medley_wire::window::Grip::Right]
+    });
+    own.ask("_NET_WM_MOVERESIZE", [1, 1, 11, 1, 1]);
+    let full = server.atom("_NET_WM_STATE_FULLSCREEN");
+    own.ask("_NET_WM_STATE", [2, full, 0, 1, 0]);
+    host.until("the wish", |model| {
+        model.windows[&id].states.has(States::FULLSCREEN)
+    });
+    assert!(
+        server.words(own.window, "_NET_WM_STATE").is_empty(),
+        "not before the host agrees"
+    );
+    host.say(gui::State {
+        window: id,
+        change: Change::new(States::FULLSCREEN, States::NONE).unwrap(),
+    });
+    wait_for("the state", || {
+        (server.words(own.window, "_NET_WM_STATE") == [full]).then_some(())
+    });
+    own.ask("_NET_ACTIVE_WINDOW", [1, 0, 0, 0, 0]);
+    host.until("attention", |model| {
+        model.windows[&id].states.has(States::ATTENTION)
+    });
+    focus(&mut host, id);
+    wait_for("the keyboard", || {
+        let focus = server.x.get_input_focus().unwrap().reply().unwrap().focus;
+        (focus == own.window).then_some(())
+    });
+    assert_eq!(
+        server.words(server.root, "_NET_ACTIVE_WINDOW"),
+        [own.window]
+    );
+    host.say(gui::Leave { window: id });
+    wait_for("the keyboard to go", || {
+        let focus = server.x.get_input_focus().unwrap().reply().unwrap().focus;
+        (focus != own.window).then_some(())
+    });
+    server.x.bell(0).unwrap();
+    server.x.bell(0).unwrap();
+    server.x.bell(0).unwrap();
+    server.x.flush().unwrap();
+    host.until("the bell", |model| model.bells == 2);
+    host.watch(Duration::from_millis(100));
+    assert_eq!((host.model.bells, host.model.drags.len()), (2, 1));
+    // An app without WM_DELETE_WINDOW cannot be asked.
+    host.say(gui::Close { window: id });
+    host.until("the window to go", |model| model.windows.is_empty());
+}
+
+#[test]
+fn more_windows_than_the_host_takes_wait_for_their_turn() {
+    let (server, _doors, _agent, mut host) = start(&[]);
+    host.say(gui::Limits {
+        windows: 2,
+        size: Size::new(150, 16384).unwrap(),
+        pixels: 1 << 32,
+        frames: 60,
+    });
+    host.resync(2);
+    let first = Own::new(&server, "First", None);
+    let id = host.window("First");
+    assert_eq!(
+        host.model.windows[&id].rect.size().width(),
+        150,
+        "no larger than the host takes"
+    );
+    let _second = Own::new(&server, "Second", None);
+    host.window("Second");
+    let _third = Own::new(&server, "Third", None);
+    host.watch(Duration::from_millis(200));
+    assert!(host.model.find("Third").is_none());
+    server.x.destroy_window(first.window).unwrap();
+    server.x.flush().unwrap();
+    host.window("Third");
+    assert_eq!(host.model.windows.len(), 2);
+}

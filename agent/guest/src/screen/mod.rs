@@ -1,7 +1,7 @@
 //! The guest's windows: a window manager and compositor whose screen is elsewhere. It reports what the windows
 //! are and asks; what the host says, it does.
 //!
-//! - [`manage`](self) is the window manager: what apps and the X server say.
+//! - `manage` is the life of windows, `wishes` what their apps ask for.
 //! - `tell` puts windows into messages, one by one or all of them.
 //! - `host` does what the host says.
 //! - `capture` sends pixels, as many as the host asks for.
@@ -13,6 +13,7 @@ mod packing;
 mod pieces;
 mod slots;
 mod tell;
+mod wishes;
 
 use crate::apps::Index;
 use crate::channel::Say;
