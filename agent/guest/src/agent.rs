@@ -135,13 +135,13 @@ impl Agent {
                 *frame = screen.frames(say)?;
                 Ok(busy)
             })?;
+            self.gui.flush();
             let services = &mut self.services;
             self.bulk.speak(|say| {
-                services.send_icons(say);
                 transfers.pump(say);
-                Ok(())
+                services.send_icons(say);
+                screen.send_icons(say)
             })?;
-            self.gui.flush();
             self.control.flush();
             self.bulk.flush();
             self.listen_to_news()?;

@@ -9,7 +9,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// The X server's configuration: sixteen outputs whose modes are made at run time. The virtual size is the
 /// most that the screen can become; memory is used only where something is painted, and under a compositor
-/// nothing is painted on the screen itself.
+/// nothing is painted on the screen itself. All of it must be fewer bytes than a small guest has, though, for
+/// the kernel refuses to promise more.
 pub const XORG: &str = r#"# Medley's display: no hardware, as large as the host's monitors.
 Section "ServerFlags"
     Option "AutoAddDevices" "false"
@@ -26,7 +27,7 @@ EndSection
 Section "Device"
     Identifier "medley"
     Driver "dummy"
-    VideoRam 1048576
+    VideoRam 262144
 EndSection
 
 Section "Monitor"
@@ -43,7 +44,7 @@ Section "Screen"
     SubSection "Display"
         Depth 24
         Modes "1024x768"
-        Virtual 16384 16384
+        Virtual 8192 8192
     EndSubSection
 EndSection
 "#;
@@ -204,7 +205,7 @@ mod tests {
             install(root.path(), "medley").unwrap();
         }
         let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap();
-        assert!(read("etc/X11/medley.conf").contains("Virtual 16384 16384"));
+        assert!(read("etc/X11/medley.conf").contains("Virtual 8192 8192"));
         assert!(read("usr/lib/systemd/system/medley-session.service").contains("User=medley\n"));
         assert_eq!(read("etc/X0.hosts"), "si:localuser:medley\n");
         let wanted = root

@@ -755,6 +755,20 @@ fn what_apps_ask_their_window_manager() {
         model.drags == [medley_wire::window::Grip::Right]
     });
     own.ask("_NET_WM_MOVERESIZE", [1, 1, 11, 1, 1]);
+    {
+        use x11rb::protocol::xproto::{AtomEnum, PropMode};
+        use x11rb::wrapper::ConnectionExt as _;
+        let (replace, icon) = (PropMode::REPLACE, server.atom("_NET_WM_ICON"));
+        let words = [&[96, 96][..], &[0xffff_ffff; 96 * 96]].concat();
+        server
+            .x
+            .change_property32(replace, own.window, icon, AtomEnum::CARDINAL, &words)
+            .unwrap();
+        server.x.flush().unwrap();
+    }
+    host.until("the icon", |model| {
+        model.window_icons.get(&id) == Some(&(64, 64))
+    });
     let full = server.atom("_NET_WM_STATE_FULLSCREEN");
     own.ask("_NET_WM_STATE", [2, full, 0, 1, 0]);
     host.until("the wish", |model| {

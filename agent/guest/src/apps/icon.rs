@@ -27,6 +27,47 @@ impl Icon {
     }
 }
 
+/// The picture of `_NET_WM_ICON` that suits a side best: pictures in a row, each its width, height and pixels,
+/// opacity in the uppermost byte and colours not multiplied with it. What makes no sense ends the row.
+#[must_use]
+pub fn of_window(words: &[u32], side: u32) -> Option<Icon> {
+    let mut rest = words;
+    let mut best: Option<(u32, u32, &[u32])> = None;
+    while let [width, height, pixels @ ..] = rest {
+        let fits = (1..=LARGEST).contains(width) && (1..=LARGEST).contains(height);
+        let count = if fits { width * height } else { break };
+        let Some((this, others)) = pixels.split_at_checked(count as usize) else {
+            break;
+        };
+        // The smallest that is large enough, else the largest.
+        let better = best.is_none_or(|(old, ..)| {
+            if old < side {
+                *width > old
+            } else {
+                (side..old).contains(width)
+            }
+        });
+        if better {
+            best = Some((*width, *height, this));
+        }
+        rest = others;
+    }
+    let (width, height, pixels) = best?;
+    let colours: Vec<[u32; 4]> = pixels
+        .iter()
+        .map(|pixel| {
+            let [blue, green, red, alpha] = pixel.to_le_bytes();
+            multiplied([red, green, blue, alpha])
+        })
+        .collect();
+    scale(&colours, (width, height), side.clamp(1, ICON_SIDE))
+}
+
+fn multiplied([red, green, blue, alpha]: [u8; 4]) -> [u32; 4] {
+    let times = |colour: u8| (u32::from(colour) * u32::from(alpha) + 127) / 255;
+    [times(blue), times(green), times(red), u32::from(alpha)]
+}
+
 /// The file of an icon, the closest to the side that is wanted: the next larger, else the largest.
 #[must_use]
 pub fn find(folders: &[PathBuf], name: &str, side: u32) -> Option<PathBuf> {
@@ -81,10 +122,7 @@ pub fn load(path: &Path, side: u32) -> Option<Icon> {
             [red, green, blue, alpha] => [red, green, blue, alpha],
             _ => [0; 4],
         })
-        .map(|[red, green, blue, alpha]| {
-            let times = |colour: u8| (u32::from(colour) * u32::from(alpha) + 127) / 255;
-            [times(blue), times(green), times(red), u32::from(alpha)]
-        })
+        .map(multiplied)
         .collect();
     scale(&colours, (width, height), side.clamp(1, ICON_SIDE))
 }
@@ -166,6 +204,34 @@ mod tests {
             48,
             "never made larger"
         );
+    }
+
+    #[test]
+    fn a_windows_icon_is_the_one_that_suits() {
+        let picture = |side: u32, pixel: u32| {
+            let pixels = std::iter::repeat_n(pixel, (side * side) as usize);
+            [side, side].into_iter().chain(pixels).collect::<Vec<u32>>()
+        };
+        let row = [picture(16, 1), picture(64, 0x80ff_0000), picture(128, 3)].concat();
+        let icon = of_window(&row, 48).unwrap();
+        assert_eq!(
+            (icon.size.width(), &icon.pixels[..4]),
+            (48, &[0, 0, 128, 128][..])
+        );
+        assert_eq!(of_window(&row, 256).unwrap().size.width(), 128);
+        assert_eq!(of_window(&row, 8).unwrap().size.width(), 8);
+        let cut = &row[..row.len() - 1];
+        assert_eq!(of_window(cut, 256).unwrap().size.width(), 64);
+        for bad in [
+            &[][..],
+            &[1],
+            &[1, 1],
+            &[0, 5, 1],
+            &[u32::MAX, u32::MAX, 1],
+            &[2, 2, 1, 1, 1],
+        ] {
+            assert_eq!(of_window(bad, 48), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod capture;
 mod client;
 mod host;
+mod icons;
 mod manage;
 mod packing;
 mod pieces;
@@ -27,7 +28,7 @@ use client::Client;
 use medley_link::Pool;
 use medley_wire::limits::{FRAMES_PER_GUEST, SIDE, WINDOWS};
 use medley_wire::{Size, WindowId, gui};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Instant;
 use x11rb::protocol::Event;
@@ -67,6 +68,8 @@ pub struct Screen {
     work: Option<Area>,
     /// Windows whose properties changed since the last look.
     changed: HashSet<Window>,
+    /// Windows whose icons the host has not.
+    icons: BTreeSet<Window>,
     /// The host has asked for everything, so it is told what changes.
     live: bool,
     limits: Limits,
@@ -101,6 +104,7 @@ impl Screen {
             written: None,
             work: None,
             changed: HashSet::new(),
+            icons: BTreeSet::new(),
             live: false,
             limits: Limits {
                 windows: WINDOWS.into(),
@@ -167,7 +171,11 @@ impl Screen {
             Event::CirculateRequest(e) => self.circulate_requested(&e, say),
             Event::ClientMessage(e) => self.message(&e, say)?,
             Event::PropertyNotify(e) if self.clients.contains_key(&e.window) => {
-                self.changed.insert(e.window);
+                if e.atom == self.display.atoms._NET_WM_ICON {
+                    self.icons.insert(e.window);
+                } else {
+                    self.changed.insert(e.window);
+                }
             }
             Event::DamageNotify(e) => self.damaged(e.drawable),
             Event::ShapeNotify(e) => self.shape_changed(e.affected_window, say)?,

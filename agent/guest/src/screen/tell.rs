@@ -88,6 +88,7 @@ impl Screen {
                 return Ok(());
             }
             client.told = true;
+            self.icons.insert(window);
             say.say(gui::Create {
                 window: client.id,
                 rect: client.area.claim(),

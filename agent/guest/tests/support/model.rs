@@ -94,6 +94,7 @@ pub struct Model {
     pub offers: Vec<(u32, Vec<control::ClipboardKind>)>,
     pub requests: Vec<control::ClipboardRequest>,
     pub icons: HashMap<AppId, (u32, u32)>,
+    pub window_icons: HashMap<WindowId, (u32, u32)>,
     pub streams: HashMap<u32, Vec<u8>>,
     open: HashMap<u8, u32>,
     pub ended: Vec<u32>,
@@ -331,9 +332,15 @@ impl Model {
         use bulk::FromGuest as M;
         match message {
             M::Icon(m) => {
-                if let bulk::Owner::App(app) = m.owner {
-                    let size = m.picture.size();
-                    self.icons.insert(app, (size.width(), size.height()));
+                let size = (m.picture.size().width(), m.picture.size().height());
+                match m.owner {
+                    bulk::Owner::App(app) => {
+                        self.icons.insert(app, size);
+                    }
+                    bulk::Owner::Window(window) => {
+                        self.window_icons.insert(window, size);
+                    }
+                    other => panic!("nobody asked for an icon of {other:?}"),
                 }
             }
             M::Open(m) => {
