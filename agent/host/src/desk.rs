@@ -403,6 +403,8 @@ impl Keeper {
         };
         match self.budget.spend(Instant::now()) {
             Some(pause) => {
+                // A guest must have the time to see that its connection ended.
+                let pause = pause.max(LOOK_AGAIN);
                 self.say(
                     "windows-restarted",
                     format!("the presenter ended ({words}) and is started again"),

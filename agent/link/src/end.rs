@@ -2,7 +2,9 @@
 use crate::error::{Error, Result};
 use crate::greet::Greets;
 use crate::outgoing::Outgoing;
-use medley_wire::{Agreed, Bye, Decoder, Hello, Reason, Received, Text, Untrusted};
+use medley_wire::{
+    Agreed, Bye, Decoder, Fault, FaultKind, Hello, Reason, Received, Text, Untrusted,
+};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -21,7 +23,8 @@ const TURN: usize = 1 << 20;
 pub enum Progress {
     /// More may come: poll, and read again.
     Open,
-    /// The other side is gone. Between two messages this is how a connection ends well.
+    /// The other side is gone, or has begun anew on the same stream. Between two messages this is how a
+    /// connection ends well.
     Ended,
 }
 
@@ -158,6 +161,8 @@ impl<In: Greets, Out: Greets> End<In, Out> {
                 let received = match self.decoder.push(&mut bytes) {
                     Ok(Some(received)) => received,
                     Ok(None) => break,
+                    // No farewell: it would be the first thing that the next one reads.
+                    Err(fault) if begins_anew(&fault) => return Ok(Progress::Ended),
                     Err(fault) => {
                         let error = Error::Fault {
                             channel: In::CHANNEL,
@@ -239,6 +244,12 @@ impl<In: Greets, Out: Greets> End<In, Out> {
             source: errno.into(),
         }
     }
+}
+
+/// Whether somebody on the other side has begun a new connection on the same stream: the hypervisor does not
+/// tell the host's end of a port that the guest's agent died and was started again.
+fn begins_anew(fault: &Fault) -> bool {
+    fault.message == "Hello" && matches!(fault.kind, FaultKind::Serial { got: 0, .. })
 }
 
 /// The last word of a side that goes anyway: what stands against it is not worth a second failure.

@@ -196,6 +196,35 @@ fn a_broken_peer_is_told_why() {
     assert_eq!(said[4..6], [2, 0], "a farewell");
 }
 
+/// As an agent that was killed and started again does: the hypervisor passes its bytes on as one stream.
+#[test]
+fn a_new_beginning_on_the_same_stream_is_an_end() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let all = hello(Channel::Gui, Features::ALL);
+    let mut host = Host::host(theirs.into(), all.clone()).unwrap();
+    let mut said = Vec::new();
+    for (count, progress) in [(1, Progress::Open), (2, Progress::Ended)] {
+        let mut guest = Guest::guest(ours.try_clone().unwrap().into(), all.clone()).unwrap();
+        guest.send(title("here")).unwrap();
+        guest.flush().unwrap();
+        assert_eq!(note(&mut host, &mut said).unwrap(), progress, "{said:?}");
+        // What an agent may say before the answer came waits; nothing follows the second hello.
+        assert!(said.len() <= count, "{said:?}");
+        host.flush().unwrap();
+    }
+    // No farewell: the next to read would take it for its own.
+    let mut rest = [0; 4096];
+    ours.set_nonblocking(true).unwrap();
+    let read = (&ours).read(&mut rest).unwrap();
+    let greeting = Encoder::<gui::FromHost>::new()
+        .encode(&all.into(), &mut [0; 4096])
+        .unwrap();
+    assert_eq!(
+        read, greeting,
+        "the answer to the first hello and nothing more"
+    );
+}
+
 #[test]
 fn crossed_ports_show() {
     let (ours, theirs) = UnixStream::pair().unwrap();

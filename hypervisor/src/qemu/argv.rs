@@ -212,7 +212,7 @@ impl Arguments {
                 "share": true,
             }),
         );
-        self.device(json!({"driver": "ivshmem-plain", "memdev": "shared0", "master": true}));
+        self.device(json!({"driver": "ivshmem-plain", "memdev": "shared0", "master": "on"}));
     }
 
     fn folder(&mut self, index: usize, folder: &SharedFolder) {
@@ -497,7 +497,7 @@ mod tests {
         let args = args(&spec);
         let devices = devices(&args);
         let driver = |name: &str| devices.iter().find(|device| device["driver"] == name);
-        assert_eq!(driver("ivshmem-plain").unwrap()["master"], true);
+        assert_eq!(driver("ivshmem-plain").unwrap()["master"], "on");
         assert_eq!(driver("vhost-user-fs-pci").unwrap()["tag"], "inbox");
         assert!(after(&args, "-chardev").contains(&"socket,id=folder0,path=/run/i,,nbox"));
         // The folder's server works in the guest's memory.
