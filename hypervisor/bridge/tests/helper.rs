@@ -224,3 +224,79 @@ fn what_is_handed_over_is_a_tap_device_and_closed_to_children() {
     let flags = u32::from_str_radix(flags.unwrap().trim(), 8).unwrap();
     assert_ne!(flags & 0o2_000_000, 0, "children would get it: {flags:o}");
 }
+
+/// As packages install it, with each of the two ways to have the right, for a user who has none.
+#[test]
+fn installed_either_way_it_serves_an_ordinary_user() {
+    const NAME: &str = "installed_either_way_it_serves_an_ordinary_user";
+    const AS_USER: &str = "MEDLEY_TEST_AS_USER";
+    if let Some(helper) = std::env::var_os(AS_USER) {
+        assert!(!nix::unistd::geteuid().is_root());
+        let helper = Path::new(&helper);
+        join("br0", Some(helper)).unwrap();
+        let refused = join("br1", Some(helper)).unwrap_err();
+        let words = "does not allow you br1; ask for a line like: allow br1 user 65534";
+        assert!(refused.to_string().contains(words), "{refused}");
+        return;
+    }
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap();
+    let all = map.split_ascii_whitespace().last() == Some("4294967295");
+    if !nix::unistd::geteuid().is_root() || !all {
+        println!("skipped {NAME}: only root installs programs with rights");
+        return;
+    }
+    if std::env::var_os(INSIDE).is_none() {
+        if !Path::new("/dev/net/tun").exists() {
+            println!("skipped {NAME}: no tap device can be made here");
+            return;
+        }
+        let status = Command::new("unshare")
+            .args(["--net", "--mount"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", NAME, "--nocapture"])
+            .env(INSIDE, "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    sh(
+        "ip link set lo up; ip link add br0 type bridge; ip link set br0 up; \
+        mount -t tmpfs none /etc; mkdir /etc/medley; echo nobody:x:65534:65534::/:/bin/sh > /etc/passwd",
+    );
+    allow("allow br0 user nobody\n");
+    let folder = tempfile::Builder::new()
+        .permissions(PermissionsExt::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let copy = |from: &Path, name: &str, mode| {
+        let to = folder.path().join(name);
+        fs::copy(from, &to).unwrap();
+        fs::set_permissions(&to, PermissionsExt::from_mode(mode)).unwrap();
+        to
+    };
+    let test = copy(&std::env::current_exe().unwrap(), "test", 0o755);
+    let setuid = copy(Path::new(HELPER), "setuid", 0o4755);
+    let mut helpers = vec![setuid];
+    let capable = copy(Path::new(HELPER), "capable", 0o755);
+    let set = Command::new("setcap")
+        .arg("cap_net_admin+ep")
+        .arg(&capable)
+        .status();
+    match set.is_ok_and(|status| status.success()) {
+        true => helpers.push(capable),
+        false => {
+            println!("skipped {NAME} with a capability: setcap, of libcap2-bin, cannot set it")
+        }
+    }
+    for helper in helpers {
+        let status = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&test)
+            .args(["--exact", NAME, "--nocapture"])
+            .env(AS_USER, &helper)
+            .status()
+            .unwrap();
+        assert!(status.success(), "{}", helper.display());
+    }
+}
