@@ -1,4 +1,5 @@
 //! The presenter on a real X server with a real window manager, and a guest that says what the test wants.
+#![allow(clippy::unwrap_used)]
 mod support;
 
 use medley_presenter::frame::{Colour, Frame, Look};
@@ -8,12 +9,6 @@ use medley_wire::window::{Change, Kind, Seen, States};
 use medley_wire::{Bytes, Untrusted};
 use std::time::{Duration, Instant};
 use support::*;
-
-const BORDER: u32 = 3;
-
-fn look() -> Look {
-    Look::new(Colour(0xc0, 0x20, 0x40), "test")
-}
 
 /// Asserts that a host window is a ring of the workspace's around exactly these pixels.
 fn assert_framed(desk: &Desk, window: u32, inner: &[u32]) {
@@ -74,40 +69,6 @@ fn a_window_has_its_pixels_and_its_frame() {
     assert_eq!(desk.text(window, "WM_CLASS"), class);
     presenter.command("quit");
     assert_eq!(presenter.ended(), 0);
-}
-
-/// A desk, a guest that has begun, and a presenter between them.
-fn begun(more: &[&str]) -> (Desk, Sockets, Presenter, Guest) {
-    let (desk, sockets) = (Desk::new(800, 600), Sockets::new());
-    let mut presenter = Presenter::start(&desk, &sockets, more);
-    let mut guest = sockets.accept();
-    guest.begin();
-    presenter.event("whole");
-    (desk, sockets, presenter, guest)
-}
-
-/// A window of one colour that has the keyboard: the host's window, and where the guest's pixels are.
-fn focused(
-    desk: &Desk,
-    guest: &mut Guest,
-    window: u32,
-    at: medley_wire::Rect,
-) -> (u32, medley_wire::Rect) {
-    let title = format!("window {window}");
-    guest.window(window, &title, at);
-    let host = desk.window(&format!("[test] {title}"));
-    let placed = guest.placed(window, at);
-    guest.fill(
-        window,
-        rect(0, 0, at.size().width(), at.size().height()),
-        0x0020_8040,
-    );
-    desk.activate(host);
-    guest.wait("the keyboard", |message| match message {
-        FromHost::Focus(focus) if focus.window == id(window) => Some(()),
-        _ => None,
-    });
-    (host, placed)
 }
 
 #[test]
@@ -372,15 +333,11 @@ fn closing_is_asked_of_the_guest() {
     let (window, _) = focused(&desk, &mut guest, 1, rect(100, 100, 300, 200));
     desk.message(window, "_NET_CLOSE_WINDOW", [0, 2, 0, 0, 0]);
     guest.wait("a close", |message| match message {
-        FromHost::Close(close) => Some(assert_eq!(close.window, id(1))),
+        FromHost::Close(close) if close.window == id(1) => Some(()),
         _ => None,
     });
     assert!(desk.is_viewable(window), "the app may ask first");
-    guest.say(gui::Destroy { window: id(1) });
-    guest.wait("its number back", |message| match message {
-        FromHost::Destroyed(destroyed) => Some(assert_eq!(destroyed.window, id(1))),
-        _ => None,
-    });
+    guest.destroy(1);
     presenter.event("closed");
     wait_for("the window's end", || desk.windows().is_empty());
 }
@@ -603,4 +560,62 @@ fn the_sandbox_is_on_while_the_guest_is_heard() {
     );
     presenter.command("quit");
     assert_eq!(presenter.ended(), 0);
+}
+
+#[test]
+fn a_recording_can_be_played_again() {
+    use medley_presenter::model::{Model, Policy};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("guest.rec");
+    let (desk, _sockets, mut presenter, mut guest) = begun(&["--record", path.to_str().unwrap()]);
+    focused(&desk, &mut guest, 1, rect(100, 100, 120, 80));
+    presenter.command("quit");
+    assert_eq!(presenter.ended(), 0);
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "what was typed is for its owner");
+    let bytes = std::fs::read(&path).unwrap();
+    let layout = medley_presenter::model::Layout::single(rect(0, 0, 800, 600).size());
+    let mut model = Model::new(Policy::new("test"), Frame::new(3, 0), layout);
+    let mut decoder = medley_wire::Decoder::<gui::FromGuest<'static>>::new();
+    for record in medley_wire::record::Replayer::new(&bytes).unwrap() {
+        let record = record.unwrap();
+        let now = Duration::from_micros(record.at);
+        let mut rest = record.bytes;
+        while record.from_guest
+            && let Some(received) = decoder.push(&mut rest).unwrap()
+        {
+            let pool = medley_presenter::canvas::NoPool;
+            // The host's side of it is not played: its questions have other numbers.
+            if !matches!(received.message, gui::FromGuest::Configure(_)) {
+                model.guest(&received.message, now, &pool).unwrap();
+            }
+        }
+    }
+    let canvas = model.canvas(id(1)).unwrap();
+    assert!(
+        canvas
+            .bytes()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .all(|p| *p == GREEN.to_le_bytes())
+    );
+}
+
+#[test]
+fn each_end_has_its_code() {
+    let (mut desk, sockets, mut presenter, guest) = begun(&[]);
+    drop(guest);
+    assert_eq!(presenter.ended(), 0, "the guest is gone");
+    let mut presenter = Presenter::start(&desk, &sockets, &["--control", "/nowhere"]);
+    assert_eq!(presenter.ended(), 4, "no such socket");
+    drop(sockets.accept());
+    let mut presenter = Presenter::start(&desk, &sockets, &[]);
+    let mut guest = sockets.accept();
+    guest.begin();
+    desk.server.0.kill().unwrap();
+    assert_eq!(presenter.ended(), 3, "the display is gone");
+    let mut presenter = Presenter::start(&desk, &sockets, &[]);
+    assert_eq!(presenter.ended(), 3, "there is none");
 }

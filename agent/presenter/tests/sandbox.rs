@@ -1,4 +1,5 @@
 //! What is taken away is really gone: tried from a thread that has locked itself in.
+#![allow(clippy::unwrap_used)]
 use medley_presenter::sandbox;
 use std::fs::File;
 use std::io::ErrorKind;

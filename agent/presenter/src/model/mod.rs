@@ -8,6 +8,7 @@
 //! Where a window is, how large, how it is stacked, whether it has the keyboard: the host says, the guest asks.
 mod action;
 mod event;
+mod fuzz;
 mod input;
 mod layout;
 mod pixels;
@@ -22,6 +23,8 @@ mod window;
 
 pub use action::{Action, Appearance, Event};
 pub use event::HostEvent;
+#[doc(hidden)]
+pub use fuzz::fuzz_model;
 pub use layout::{Layout, NOTE_MOST, Screen, UNMANAGED_MOST};
 pub use policy::{Chord, HostKeys, Policy};
 pub use rate::Rate;

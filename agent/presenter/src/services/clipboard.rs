@@ -426,7 +426,10 @@ mod tests {
             out.pop(),
             Some(Act::Say(FromHost::ClipboardRequest(_)))
         ));
-        assert_eq!((clipboard.expects(1), clipboard.expects(2)), (Some(16), None));
+        assert_eq!(
+            (clipboard.expects(1), clipboard.expects(2)),
+            (Some(16), None)
+        );
         granted(&mut clipboard, 1);
         clipboard.guest_sent(1, Some(b"a\x1b[31m\nb\t"), &mut out);
         assert_eq!(out, [give(5, Some("a[31m\nb\t"))]);

@@ -23,9 +23,10 @@ pub(super) struct Writer {
 fn latin(text: &str) -> Vec<u8> {
     text.chars()
         .take(LETTERS)
-        .map(|letter| match u8::try_from(letter) {
-            Ok(byte @ (0x20..=0x7e | 0xa0..)) => byte,
-            _ => b'?',
+        .map(|letter| {
+            let byte = u8::try_from(letter).unwrap_or(b'?');
+            let printable = matches!(byte, 0x20..=0x7e | 0xa0..);
+            if printable { byte } else { b'?' }
         })
         .collect()
 }

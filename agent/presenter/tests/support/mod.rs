@@ -2,6 +2,7 @@
 //! and the presenter between them.
 #![allow(dead_code, reason = "each test uses a part of it")]
 use medley_link::{End, Progress};
+use medley_presenter::frame::{Colour, Look};
 use medley_wire::gui::{self, FromGuest, FromHost};
 use medley_wire::pixels::{Format, Patch, Payload};
 use medley_wire::window::{Kind, SizeHints};
@@ -9,7 +10,7 @@ use medley_wire::{
     AppId, Bytes, Channel, Features, Hello, List, Rect, Size, Text, Untrusted, WindowId,
 };
 use nix::poll::{PollFd, PollTimeout, poll};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -41,7 +42,7 @@ pub struct Desk {
     pub root: Window,
     home: TempDir,
     manager: Option<Process>,
-    server: Process,
+    pub server: Process,
 }
 
 impl Desk {
@@ -521,6 +522,7 @@ impl Sockets {
             inbox: Vec::new(),
             answers: true,
             frames: BTreeMap::new(),
+            destroyed: BTreeSet::new(),
             gone: false,
         }
     }
@@ -533,6 +535,8 @@ pub struct Guest {
     /// Whether it answers configures by itself.
     pub answers: bool,
     frames: BTreeMap<WindowId, u32>,
+    /// Windows that it has destroyed: it answers nothing about them.
+    destroyed: BTreeSet<WindowId>,
     pub gone: bool,
 }
 
@@ -588,6 +592,7 @@ impl Guest {
                     FromHost::Configure(configure) => Some(configure.clone()),
                     _ => None,
                 })
+                .filter(|configure| !self.destroyed.contains(&configure.window))
                 .collect();
             for configure in asked {
                 self.answer(&configure);
@@ -643,6 +648,18 @@ impl Guest {
         });
         say(self);
         self.say(gui::SnapshotEnd { generation });
+    }
+
+    /// Destroys a window and waits until its number is free.
+    pub fn destroy(&mut self, window: u32) {
+        let window = id(window);
+        self.destroyed.insert(window);
+        self.say(gui::Destroy { window });
+        self.wait("a number back", |message| match message {
+            FromHost::Destroyed(destroyed) if destroyed.window == window => Some(()),
+            _ => None,
+        });
+        self.destroyed.remove(&window);
     }
 
     pub fn create(&mut self, window: u32, at: Rect) {
@@ -736,6 +753,63 @@ impl Guest {
             self.hear(Duration::from_millis(50));
         }
     }
+}
+
+/// A desk, a guest that has begun, and a presenter between them.
+pub fn begun(more: &[&str]) -> (Desk, Sockets, Presenter, Guest) {
+    let (desk, sockets) = (Desk::new(800, 600), Sockets::new());
+    let mut presenter = Presenter::start(&desk, &sockets, more);
+    let mut guest = sockets.accept();
+    guest.begin();
+    presenter.event("whole");
+    (desk, sockets, presenter, guest)
+}
+
+/// The ring of the workspace that tests have.
+pub fn look() -> Look {
+    Look::new(Colour(0xc0, 0x20, 0x40), "test")
+}
+
+/// Pixels of the ring.
+pub const BORDER: u32 = 3;
+
+/// The colour of [`focused`] windows.
+pub const GREEN: u32 = 0x0020_8040;
+
+/// Says what is wrong about a window's ring, if anything is.
+pub fn ring_fault(desk: &Desk, window: Window) -> Option<String> {
+    let (_, _, width, height) = desk.place(window);
+    let shot = desk.shot_of(window);
+    for y in 0..height {
+        for x in 0..width {
+            let inside =
+                (BORDER..width - BORDER).contains(&x) && (BORDER..height - BORDER).contains(&y);
+            let ring = look().at(x as u16, y as u16).pixel();
+            if !inside && shot.at(x, y) != ring {
+                return Some(format!(
+                    "{:06x} at {x},{y} of {width}x{height}",
+                    shot.at(x, y)
+                ));
+            }
+        }
+    }
+    None
+}
+
+/// A window of one colour that has the keyboard: the host's window, and where the guest's pixels are.
+pub fn focused(desk: &Desk, guest: &mut Guest, window: u32, at: Rect) -> (u32, Rect) {
+    let title = format!("window {window}");
+    guest.window(window, &title, at);
+    let host = desk.window(&format!("[test] {title}"));
+    let placed = guest.placed(window, at);
+    let whole = rect(0, 0, at.size().width(), at.size().height());
+    guest.fill(window, whole, GREEN);
+    desk.activate(host);
+    guest.wait("the keyboard", |message| match message {
+        FromHost::Focus(focus) if focus.window == id(window) => Some(()),
+        _ => None,
+    });
+    (host, placed)
 }
 
 /// A picture of which every pixel is another, as bytes.
