@@ -329,12 +329,15 @@ fn a_copy_on_the_host_is_pasted_in_the_guest_while_it_has_the_keyboard() {
     // An app of the host's copies.
     let window = all.desk.own_window("editor");
     let clipboard = all.desk.atom("CLIPBOARD");
+    all.desk.activate(window);
+    all.guest.wait("the keyboard's end", |m| {
+        matches!(m, FromHost::Leave(_)).then_some(())
+    });
     all.desk
         .conn
         .set_selection_owner(window, clipboard, 0u32)
         .unwrap();
     all.desk.conn.flush().unwrap();
-    all.desk.activate(window);
     all.guest.settle();
     let early = all.control.hear(Duration::from_millis(300), |message| {
         matches!(message, control::FromHost::ClipboardOffer(_)).then_some(())
