@@ -1,6 +1,7 @@
 //! The way to a connection: a Unix socket, or a virtio-serial port behind which nobody may be yet.
 //!
-//! A virtio port behaves unlike a socket, and what follows is what Linux's driver does:
+//! A virtio port behaves unlike a socket. What follows is what Linux's driver does, seen with Linux 6.1 under
+//! QEMU 10:
 //! - It can be opened by one process at a time (`EBUSY` otherwise), also while the host's end is not connected.
 //! - While the host's end is not connected, reads return 0, writes say `EAGAIN`, and `poll` says `POLLHUP` and
 //!   `POLLIN` at once and for ever. Who polls it then spins. A connection that ends looks the same, so an

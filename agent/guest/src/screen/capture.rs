@@ -3,28 +3,23 @@
 //! one frame, and one that nobody sees costs nothing.
 use super::Gui;
 use super::client::{Client, Frames};
+use super::grabber::Grabber;
 use super::packing::Packer;
 use super::pieces::{bands, merged};
 use super::slots::Slots;
 use crate::display::{Display, gone};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use medley_link::Pool;
-use medley_wire::limits::{FRAMES_PER_WINDOW, PIXEL_BYTES};
+use medley_wire::limits::FRAMES_PER_WINDOW;
 use medley_wire::pixels::{Buffer, Format, Patch};
 use medley_wire::window::Seen;
 use medley_wire::{Features, List, Rect, Untrusted, WindowId, gui};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 use x11rb::NONE;
 use x11rb::connection::Connection;
-use x11rb::protocol::xproto::{ConnectionExt, ImageFormat};
-use x11rb::protocol::{composite, damage, shm, xfixes};
-
-/// Bytes of the memory through which the X server hands pixels over: one patch's worth.
-const SEGMENT: usize = PIXEL_BYTES;
+use x11rb::protocol::xproto::ConnectionExt;
+use x11rb::protocol::{composite, damage, xfixes};
 
 /// Bytes in the channel's queue beyond which nothing more is captured: it would be old when it arrives.
 const QUEUED: usize = 8 << 20;
@@ -32,6 +27,10 @@ const QUEUED: usize = 8 << 20;
 /// After a window was mapped or resized, how long its app has to paint before the first frame: what is sent
 /// earlier shows an empty background for a moment.
 pub const PAINTING: Duration = Duration::from_millis(8);
+
+/// How far a window's frames may be ahead of its rate, so that the second of two quick changes, as of a key and
+/// of the cursor behind it, does not wait for a whole interval.
+const AHEAD: Duration = Duration::from_millis(50);
 
 /// When a window's next frame is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +76,11 @@ struct Shared {
 /// Fetches pixels and sends them.
 #[derive(Debug)]
 pub struct Capture {
-    segment: u32,
-    file: File,
+    grabber: Grabber,
     region: u32,
     shared: Option<Shared>,
     sent: VecDeque<Sent>,
     frames: u64,
-    pixels: Vec<u8>,
     packer: Packer,
 }
 
@@ -93,16 +90,6 @@ impl Capture {
     /// # Errors
     /// The X server cannot map the agent's memory: it runs elsewhere.
     pub fn new(display: &Display, pool: Option<Pool>) -> Result<Self> {
-        let memory = memfd_create(c"medley-pixels", MFdFlags::MFD_CLOEXEC)
-            .context("cannot make memory to share with the X server")?;
-        let file = File::from(memory);
-        file.set_len(SEGMENT as u64)?;
-        let segment = display.x.generate_id()?;
-        shm::attach_fd(&display.x, segment, file.try_clone()?, false)?
-            .check()
-            .context(
-                "the X server cannot map the agent's memory; it must run on the same machine",
-            )?;
         let region = display.x.generate_id()?;
         xfixes::create_region(&display.x, region, &[])?;
         let shared = pool.map(|pool| Shared {
@@ -111,13 +98,11 @@ impl Capture {
             pool,
         });
         Ok(Self {
-            segment,
-            file,
+            grabber: Grabber::new(display)?,
             region,
             shared,
             sent: VecDeque::new(),
             frames: 0,
-            pixels: Vec::new(),
             packer: Packer::default(),
         })
     }
@@ -234,8 +219,8 @@ impl Capture {
         let begun = Instant::now();
         let waited = changed.map_or(Duration::ZERO, |since| begun.duration_since(since));
         let frame = client.frames.next;
-        let sink = self.place(client, format, say);
-        if !self.fetch(display, client, &pieces, sink, waited, begun, say)? {
+        let pixmap = client.pixmap(display)?;
+        if !self.grabber.grab(display, pixmap, &pieces)? {
             // The window changed its size or went. If it is still there, everything is due again.
             client.frames.whole = true;
             client.frames.changed = changed;
@@ -245,18 +230,25 @@ impl Capture {
             return Ok(());
         }
         client.frames.refused = 0;
+        let sink = self.place(client, format, say);
+        let took = [micros(waited), micros(begun.elapsed())];
+        self.hand_over(client, &pieces, sink, took, say)?;
         if sink.is_some() {
             let claimed = rects.iter().copied().map(Untrusted::claim).collect();
             say.say(gui::Damage {
                 window: client.id,
                 frame,
-                took: [micros(waited), micros(begun.elapsed())],
+                took,
                 rects: List::new(claimed),
             });
         }
         client.frames.next = frame.wrapping_add(1);
         let rate = client.frames.rate.min(rate).max(1);
-        client.frames.not_before = Some(begun + Duration::from_secs(1) / rate.into());
+        let interval = Duration::from_secs(1) / rate.into();
+        // On schedule, or on a new one where the old has long passed; some frames may be ahead of it.
+        let schedule = client.frames.schedule.map_or(begun, |at| at.max(begun)) + interval;
+        client.frames.schedule = Some(schedule);
+        client.frames.not_before = schedule.checked_sub(interval.max(AHEAD));
         self.sent.push_back(Sent {
             window: client.id,
             frame,
@@ -264,7 +256,7 @@ impl Capture {
         });
         self.frames += 1;
         self.packer.rest();
-        self.pixels.shrink_to(1 << 20);
+        self.grabber.rest();
         Ok(())
     }
 
@@ -308,86 +300,37 @@ impl Capture {
         Some(place)
     }
 
-    /// Fetches pieces, as many at a time as the segment holds, and puts each where it goes. False, if the
-    /// server would not give one.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call, split off for its length"
-    )]
-    fn fetch(
+    /// Says the pieces that were grabbed, or puts them where the host will look.
+    fn hand_over(
         &mut self,
-        display: &Display,
-        client: &mut Client,
+        client: &Client,
         pieces: &[Rect],
         sink: Option<Place>,
-        waited: Duration,
-        begun: Instant,
+        took: [u32; 2],
         say: &mut Gui<'_>,
-    ) -> Result<bool> {
-        let pixmap = client.pixmap(display)?;
-        let mut rest = pieces;
-        while !rest.is_empty() {
-            let (mut used, mut asked) = (0, Vec::new());
-            while let Some((piece, others)) = rest.split_first() {
-                let bytes = piece.size().bytes();
-                if used + bytes > SEGMENT {
-                    break;
-                }
-                let cookie = shm::get_image(
-                    &display.x,
-                    pixmap,
-                    piece.x() as i16,
-                    piece.y() as i16,
-                    piece.size().width() as u16,
-                    piece.size().height() as u16,
-                    !0,
-                    ImageFormat::Z_PIXMAP.into(),
-                    self.segment,
-                    used as u32,
-                )?;
-                asked.push((*piece, used, cookie));
-                used += bytes;
-                rest = others;
-            }
-            if asked.is_empty() {
-                return Ok(false);
-            }
-            let mut given = true;
-            let mut got = Vec::with_capacity(asked.len());
-            for (piece, at, cookie) in asked {
-                match gone(cookie.reply())? {
-                    Some(reply) if reply.size as usize == piece.size().bytes() => {
-                        got.push((piece, at));
-                    }
-                    _ => given = false,
-                }
-            }
-            if !given {
-                return Ok(false);
-            }
-            self.pixels.resize(used, 0);
-            self.file
-                .read_exact_at(&mut self.pixels, 0)
-                .context("cannot read the memory shared with the X server")?;
-            for (index, (piece, at)) in got.iter().enumerate() {
-                let pixels = &self.pixels[*at..*at + piece.size().bytes()];
-                match (sink, &self.shared) {
-                    (Some(place), Some(shared)) => write_rows(&shared.pool, place, *piece, pixels)?,
-                    _ => say.say(gui::Pixels {
-                        window: client.id,
-                        frame: client.frames.next,
-                        took: [micros(waited), micros(begun.elapsed())],
-                        last: rest.is_empty() && index + 1 == got.len(),
-                        patch: Untrusted::claim(Patch {
-                            rect: *piece,
-                            format: client.format.unwrap_or(Format::Xrgb),
-                            payload: self.packer.pack(pixels, say.have(Features::LZ4)),
-                        }),
+    ) -> Result<()> {
+        let mut rest = self.grabber.pixels();
+        for (index, piece) in pieces.iter().enumerate() {
+            let Some((pixels, others)) = rest.split_at_checked(piece.size().bytes()) else {
+                break;
+            };
+            rest = others;
+            match (sink, &self.shared) {
+                (Some(place), Some(shared)) => write_rows(&shared.pool, place, *piece, pixels)?,
+                _ => say.say(gui::Pixels {
+                    window: client.id,
+                    frame: client.frames.next,
+                    took,
+                    last: index + 1 == pieces.len(),
+                    patch: Untrusted::claim(Patch {
+                        rect: *piece,
+                        format: client.format.unwrap_or(Format::Xrgb),
+                        payload: self.packer.pack(pixels, say.have(Features::LZ4)),
                     }),
-                }
+                }),
             }
         }
-        Ok(true)
+        Ok(())
     }
 }
 

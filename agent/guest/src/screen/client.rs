@@ -65,6 +65,8 @@ pub struct Frames {
     pub whole: bool,
     /// Not before this moment.
     pub not_before: Option<Instant>,
+    /// When the next frame would be due if none were ahead of the rate.
+    pub schedule: Option<Instant>,
     /// How often the server would not give the pixels, one time after the other.
     pub refused: u32,
     /// How much of the window somebody can see.

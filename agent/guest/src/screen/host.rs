@@ -2,9 +2,8 @@
 use super::{Gui, Screen};
 use anyhow::Result;
 use medley_wire::limits::WINDOWS;
-use medley_wire::window::{Seen, States};
+use medley_wire::window::States;
 use medley_wire::{WindowId, gui};
-use std::time::Instant;
 use x11rb::CURRENT_TIME;
 use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, InputFocus, Window};
 
@@ -173,10 +172,8 @@ impl Screen {
         if let Some(client) = self.clients.get_mut(&window) {
             client.frames.seen = visibility.seen;
             client.frames.rate = visibility.frames;
-            if visibility.seen == Seen::Visible {
-                client.frames.not_before =
-                    client.frames.not_before.map(|at| at.min(Instant::now()));
-            }
+            // A new rate begins a new schedule.
+            client.frames.schedule = None;
         }
     }
 

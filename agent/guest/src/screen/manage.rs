@@ -120,6 +120,7 @@ impl Screen {
                 changed: None,
                 whole: false,
                 not_before: None,
+                schedule: None,
                 refused: 0,
                 seen: Seen::Visible,
                 rate: u16::MAX,

@@ -7,6 +7,7 @@
 //! - `capture` sends pixels, as many as the host asks for.
 mod capture;
 mod client;
+mod grabber;
 mod host;
 mod icons;
 mod manage;

@@ -28,6 +28,7 @@ impl Screen {
             client.told = false;
             client.frames.whole = true;
             client.frames.not_before = None;
+            client.frames.schedule = None;
             client.frames.seen = medley_wire::window::Seen::Visible;
             client.frames.rate = u16::MAX;
             client.frames.changed = client.mapped.then(Instant::now);

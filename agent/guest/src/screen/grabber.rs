@@ -1,0 +1,110 @@
+//! Pixels out of the X server, through memory that both share. All pieces of a frame are had before the first is
+//! passed on: a window may change its size between two of them, and half a frame is none.
+use crate::display::{Display, gone};
+use anyhow::{Context, Result};
+use medley_wire::Rect;
+use medley_wire::limits::PIXEL_BYTES;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use x11rb::connection::Connection;
+use x11rb::protocol::shm;
+use x11rb::protocol::xproto::ImageFormat;
+
+/// Bytes of the shared memory: the largest piece there is.
+const SEGMENT: usize = PIXEL_BYTES;
+
+/// Bytes that are kept between frames.
+const KEPT: usize = 1 << 20;
+
+/// Grabs pixels.
+#[derive(Debug)]
+pub struct Grabber {
+    segment: u32,
+    file: File,
+    pixels: Vec<u8>,
+}
+
+impl Grabber {
+    /// Shares memory with the X server.
+    ///
+    /// # Errors
+    /// The X server cannot map the agent's memory: it runs elsewhere.
+    pub fn new(display: &Display) -> Result<Self> {
+        let memory = memfd_create(c"medley-pixels", MFdFlags::MFD_CLOEXEC)
+            .context("cannot make memory to share with the X server")?;
+        let file = File::from(memory);
+        file.set_len(SEGMENT as u64)?;
+        let segment = display.x.generate_id()?;
+        shm::attach_fd(&display.x, segment, file.try_clone()?, false)?
+            .check()
+            .context(
+                "the X server cannot map the agent's memory; it must run on the same machine",
+            )?;
+        Ok(Self {
+            segment,
+            file,
+            pixels: Vec::new(),
+        })
+    }
+
+    /// Grabs pieces of a pixmap, none larger than a patch may be. False, if the server does not give them all.
+    ///
+    /// # Errors
+    /// The display is gone.
+    pub fn grab(&mut self, display: &Display, pixmap: u32, pieces: &[Rect]) -> Result<bool> {
+        self.pixels.clear();
+        let mut rest = pieces;
+        while !rest.is_empty() {
+            let (mut used, mut asked) = (0, Vec::new());
+            while let Some((piece, others)) = rest.split_first() {
+                let bytes = piece.size().bytes();
+                if used + bytes > SEGMENT {
+                    break;
+                }
+                let cookie = shm::get_image(
+                    &display.x,
+                    pixmap,
+                    piece.x() as i16,
+                    piece.y() as i16,
+                    piece.size().width() as u16,
+                    piece.size().height() as u16,
+                    !0,
+                    ImageFormat::Z_PIXMAP.into(),
+                    self.segment,
+                    used as u32,
+                )?;
+                asked.push((bytes, cookie));
+                used += bytes;
+                rest = others;
+            }
+            let mut given = !asked.is_empty();
+            // Every answer is taken, also after one that is no good: the next round uses the same memory.
+            for (bytes, cookie) in asked {
+                let reply = gone(cookie.reply())?;
+                given &= reply.is_some_and(|reply| reply.size as usize == bytes);
+            }
+            if !given {
+                return Ok(false);
+            }
+            let start = self.pixels.len();
+            self.pixels.resize(start + used, 0);
+            self.file
+                .read_exact_at(&mut self.pixels[start..], 0)
+                .context("cannot read the memory shared with the X server")?;
+        }
+        Ok(true)
+    }
+
+    /// What was grabbed: the pieces' pixels, one after the other.
+    #[must_use]
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// Gives back what a large window needed.
+    pub fn rest(&mut self) {
+        self.pixels.truncate(KEPT);
+        self.pixels.shrink_to(KEPT);
+    }
+}
