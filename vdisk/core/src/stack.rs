@@ -1,9 +1,9 @@
 //! The stack: layers above one another, flattened for every request into runs on their stores, and
 //! the engine that moves the payload and encrypts it under the key of the layer it lies in.
 //!
-//! Reads go straight from a store into the caller's buffer and are decrypted there; long ones are
-//! decrypted on their way from the page cache. Writes are encrypted from the caller's buffer into a
-//! recycled staging buffer: the caller's bytes are never changed, and no request allocates memory.
+//! Reads go straight from a store into the caller's buffer and are decrypted there. Writes are
+//! encrypted from the caller's buffer into a recycled staging buffer: the caller's bytes are never
+//! changed, and no request allocates memory.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -27,7 +27,7 @@ const ADDRESSES: usize = LENGTH as usize;
 /// Mappings of this process at a time. Whoever comes later reads without.
 const PLACES: usize = 256;
 /// Bytes of files that this process keeps mapped at most, give or take what is being read: they count as
-/// its memory, though they are the system's, and serving is to stay within 64 MiB.
+/// its memory, though they are the system's. Below a few MiB page faults would cost more than copies.
 const RESIDENT: u64 = 32 << 20;
 /// The kernel maps pages by the neighbourhood.
 const NEIGHBOURS: u64 = 64 << 10;
