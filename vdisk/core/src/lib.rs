@@ -8,7 +8,7 @@
 //! [`Stack`]: stack::Stack
 //! [`Layer`]: layer::Layer
 //! [`Store`]: store::Store
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod chain;
 pub mod convert;
@@ -21,7 +21,6 @@ pub mod layer;
 pub mod memory;
 pub mod overlay;
 pub mod progress;
-mod recent;
 pub mod stack;
 pub mod store;
 pub mod upkeep;

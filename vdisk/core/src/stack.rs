@@ -14,19 +14,11 @@ use vdisk_xts::{DataUnit, Xts};
 use crate::device::{BlockDevice, DeviceInfo, Extent, ExtentKind, SECTOR};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::{Layer, Place, Published, Reservation, ZeroFill, Zeroed};
-use crate::recent::Recent;
 use crate::store::sync_after;
 
 /// Bytes encrypted and written at once: large enough to make system calls rare, small enough to stay
 /// in a core's own cache between the cipher and the kernel's copy.
 const STAGING: usize = 256 << 10;
-
-/// Enciphered bytes that may be deciphered from where they lie rather than copied first: for fewer, page
-/// faults cost more than the copy.
-const SHOWN: usize = 64 << 10;
-/// As many are, wherever they are. For fewer, only a reader who goes on where others were gains: the
-/// system maps neighbours of a page with it, and one who jumps pays for those without using them.
-const SHOWN_ANYWHERE: usize = 512 << 10;
 
 /// A source of zeros.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -40,51 +32,36 @@ pub struct StackedLayer {
     /// Dropped first: what an ephemeral layer leaves behind for a moment has no key any more.
     cipher: Option<Xts>,
     layer: Box<dyn Layer>,
-    /// Where enciphered bytes were read.
-    recent: Recent,
 }
 
 impl StackedLayer {
     /// A layer whose payload is plain bytes.
     pub fn plain(layer: impl Layer + 'static) -> Self {
-        Self::new(Box::new(layer), None)
+        Self {
+            layer: Box::new(layer),
+            cipher: None,
+        }
     }
 
     /// A layer whose payload is AES-256-XTS with 512-byte units, tweaked by the disk's sector number.
     pub fn encrypted(layer: impl Layer + 'static, cipher: Xts) -> Self {
-        Self::new(Box::new(layer), Some(cipher))
+        Self {
+            layer: Box::new(layer),
+            cipher: Some(cipher),
+        }
     }
 
     /// A boxed layer, with or without a key.
     pub fn new(layer: Box<dyn Layer>, cipher: Option<Xts>) -> Self {
-        Self {
-            cipher,
-            layer,
-            recent: Recent::default(),
-        }
+        Self { layer, cipher }
     }
 
     pub(crate) fn read(&self, first: u64, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let store = self.layer.store();
-        let Some(cipher) = &self.cipher else {
-            return store.read_at(offset, buf);
-        };
-        let shown = self.worth_showing(offset, buf.len())
-            && store.show(offset, buf.len(), &mut |bytes| {
-                cipher.decrypt_into(DataUnit::B512, first, bytes, buf);
-            });
-        if !shown {
-            store.read_at(offset, buf)?;
+        self.layer.store().read_at(offset, buf)?;
+        if let Some(cipher) = &self.cipher {
             cipher.decrypt(DataUnit::B512, first, buf);
         }
         Ok(())
-    }
-
-    fn worth_showing(&self, offset: u64, len: usize) -> bool {
-        // A hole that is looked at through a mapping takes memory on some file systems.
-        len >= SHOWN
-            && !self.layer.sparse()
-            && (self.recent.visit(offset, len as u64) || len >= SHOWN_ANYWHERE)
     }
 
     fn write(&self, first: u64, offset: u64, buf: &[u8]) -> Result<()> {

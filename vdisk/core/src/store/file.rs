@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::unistd::{Whence, lseek64};
-use vdisk_xts::SharedBytes;
 
 use super::Store;
-use super::mapped::Mapped;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a file is shared with other processes of ours.
@@ -29,18 +27,9 @@ pub enum Sharing {
 pub struct FileStore {
     file: File,
     path: PathBuf,
-    mapped: Mapped,
 }
 
 impl FileStore {
-    fn of(file: File, path: &Path) -> Self {
-        Self {
-            file,
-            path: path.to_owned(),
-            mapped: Mapped::default(),
-        }
-    }
-
     /// Opens an existing file and takes its lock, or says that someone else has it.
     pub fn open(path: &Path, sharing: Sharing) -> Result<Self> {
         let write = sharing == Sharing::Exclusive;
@@ -79,7 +68,10 @@ impl FileStore {
     /// Opens an existing file to look at it while somebody else may be writing it.
     pub fn open_unlocked(path: &Path) -> Result<Self> {
         let file = Self::open_file(path, false)?;
-        Ok(Self::of(file, path))
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
     }
 
     /// Opens a regular file that a stranger named, to look at it: `None` where something else has that
@@ -96,7 +88,10 @@ impl FileStore {
             return Ok(None);
         }
         let file = File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).map_err(fail)?;
-        Ok(Some(Self::of(file, path)))
+        Ok(Some(Self {
+            file,
+            path: path.to_owned(),
+        }))
     }
 
     /// Takes a reader's lock on a file that was opened without one.
@@ -147,7 +142,10 @@ impl FileStore {
             .mode(0o600)
             .custom_flags(nix::libc::O_TMPFILE);
         match options.open(dir) {
-            Ok(file) => Ok(Some(Self::of(file, path))),
+            Ok(file) => Ok(Some(Self {
+                file,
+                path: path.to_owned(),
+            })),
             Err(e)
                 if matches!(
                     e.raw_os_error(),
@@ -160,11 +158,6 @@ impl FileStore {
         }
     }
 
-    /// How many reads took their bytes straight from the page cache (see [`Store::show`]).
-    pub fn shown(&self) -> u64 {
-        self.mapped.shown()
-    }
-
     pub(super) fn file(&self) -> &File {
         &self.file
     }
@@ -175,7 +168,10 @@ impl FileStore {
             .file
             .try_clone()
             .map_err(|e| Error::io("cannot open again", e).at_path(&self.path))?;
-        Ok(Self::of(file, &self.path))
+        Ok(Self {
+            file,
+            path: self.path.clone(),
+        })
     }
 
     /// When the file was last written, in seconds since 1970.
@@ -205,7 +201,10 @@ impl FileStore {
                 tracing::warn!(path = %path.display(), "cannot lock: {e}");
             }
         }
-        Ok(Self::of(file, path))
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
     }
 
     fn fail(&self, what: &'static str, offset: u64) -> impl Fn(std::io::Error) -> Error + '_ {
@@ -218,10 +217,6 @@ impl Store for FileStore {
         self.file
             .read_exact_at(buf, offset)
             .map_err(self.fail("cannot read", offset))
-    }
-
-    fn show(&self, offset: u64, len: usize, take: &mut dyn FnMut(SharedBytes<'_>)) -> bool {
-        self.mapped.show(&self.file, offset, len, take)
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {

@@ -2,7 +2,6 @@
 
 mod draft;
 mod file;
-mod mapped;
 mod memory;
 
 pub use draft::Draft;
@@ -12,8 +11,6 @@ pub use memory::MemoryStore;
 
 use std::path::Path;
 
-use vdisk_xts::SharedBytes;
-
 use crate::error::Result;
 
 /// Positional storage. Every call may come from any thread at any time; nothing has a position that
@@ -21,15 +18,6 @@ use crate::error::Result;
 pub trait Store: Send + Sync {
     /// Fills `buf` from `offset`; running into the end of the store is an error.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
-
-    /// Calls `take` with the bytes at `offset` where they lie in memory, for a reader who would only copy
-    /// them again. `false` if they are not to be had so: nothing was taken, or what was taken is not
-    /// what the store holds, and the reader calls [`Store::read_at`], which also knows what is wrong.
-    ///
-    /// Only bytes that were written are asked for: what was not may cost memory, and then zeros are shown.
-    fn show(&self, _offset: u64, _len: usize, _take: &mut dyn FnMut(SharedBytes<'_>)) -> bool {
-        false
-    }
 
     /// Writes all of `buf` at `offset`, growing the store where needed.
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()>;
