@@ -27,8 +27,6 @@ mod locked;
 mod portable;
 mod selftest;
 #[allow(unsafe_code)]
-mod shared;
-#[allow(unsafe_code)]
 mod simd;
 pub mod speed;
 mod unit;
@@ -39,6 +37,5 @@ pub use error::Error;
 pub use kernel::Kernel;
 pub use key::{KEY_LEN, XtsKey};
 pub use selftest::self_test;
-pub use shared::SharedBytes;
 pub use unit::DataUnit;
 pub use xts::Xts;

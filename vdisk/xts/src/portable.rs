@@ -9,7 +9,7 @@ use zeroize::Zeroize;
 
 use crate::locked::Locked;
 use crate::xts::SectorCipher;
-use crate::{DataUnit, SharedBytes, XtsKey};
+use crate::{DataUnit, XtsKey};
 
 /// Units whose sector numbers are enciphered together.
 const BATCH: usize = 8;
@@ -81,24 +81,6 @@ impl SectorCipher for Portable {
             dst.copy_from_slice(src);
             self.encrypt(unit, sector, dst);
             sector = sector.wrapping_add(unit.sectors() * BATCH as u64);
-        }
-    }
-
-    fn decrypt_into(
-        &self,
-        unit: DataUnit,
-        first_sector: u64,
-        src: SharedBytes<'_>,
-        dst: &mut [u8],
-    ) {
-        // As above. The copy also reads every byte once, whoever changes it meanwhile.
-        let step = unit.bytes() * BATCH;
-        let (mut sector, mut at) = (first_sector, 0);
-        for dst in dst.chunks_mut(step) {
-            src.part(at..at + dst.len()).copy_to(dst);
-            self.decrypt(unit, sector, dst);
-            sector = sector.wrapping_add(unit.sectors() * BATCH as u64);
-            at += dst.len();
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The expanded key and the four things it does to sectors; checks arguments once, for every
+//! The expanded key and the three things it does to sectors; checks arguments once, for every
 //! kernel.
 
 use std::fmt;
 
 use crate::portable::Portable;
-use crate::{DataUnit, Error, Kernel, SharedBytes, XtsKey, simd};
+use crate::{DataUnit, Error, Kernel, XtsKey, simd};
 
 /// What a kernel does. The caller, [`Xts`], has checked that every length is a whole number of
 /// units and that `src` and `dst` are equally long. Implementations wipe their schedules on drop.
@@ -12,7 +12,6 @@ pub(crate) trait SectorCipher: Send + Sync {
     fn encrypt(&self, unit: DataUnit, first_sector: u64, buf: &mut [u8]);
     fn decrypt(&self, unit: DataUnit, first_sector: u64, buf: &mut [u8]);
     fn encrypt_into(&self, unit: DataUnit, first_sector: u64, src: &[u8], dst: &mut [u8]);
-    fn decrypt_into(&self, unit: DataUnit, first_sector: u64, src: SharedBytes<'_>, dst: &mut [u8]);
 }
 
 /// AES-256-XTS with the key expanded for one [`Kernel`].
@@ -92,29 +91,6 @@ impl Xts {
             "encrypt_into needs a destination as long as its source"
         );
         self.cipher.encrypt_into(unit, first_sector, src, dst);
-    }
-
-    /// Deciphers `src` into `dst` in one pass, for readers whose ciphertext is in memory already:
-    /// cheaper than a copy followed by [`Xts::decrypt`]. Others may change `src` meanwhile; the
-    /// units that they touch are garbled then.
-    ///
-    /// # Panics
-    /// As all methods, and if the lengths of `src` and `dst` differ.
-    pub fn decrypt_into<'a>(
-        &self,
-        unit: DataUnit,
-        first_sector: u64,
-        src: impl Into<SharedBytes<'a>>,
-        dst: &mut [u8],
-    ) {
-        let src = src.into();
-        assert_whole(unit, src.len());
-        assert_eq!(
-            src.len(),
-            dst.len(),
-            "decrypt_into needs a destination as long as its source"
-        );
-        self.cipher.decrypt_into(unit, first_sector, src, dst);
     }
 }
 

@@ -9,7 +9,7 @@ use super::round_keys::RoundKeys;
 use crate::locked::Locked;
 use crate::unit::SECTOR;
 use crate::xts::SectorCipher;
-use crate::{DataUnit, SharedBytes, XtsKey};
+use crate::{DataUnit, XtsKey};
 
 /// Units whose tweaks are enciphered together.
 pub(super) const BATCH: usize = 16;
@@ -38,9 +38,7 @@ pub(super) trait Lanes: Send + Sync + 'static {
     ///
     /// # Safety
     /// [`Lanes::available`] is true. For `tweaks.len() * SECTORS * 512` bytes, `src` is valid for
-    /// reads and `dst` for writes, and the two are either equal or do not overlap. Where they do
-    /// not, others may change what is at `src` meanwhile: implementations load each byte of it
-    /// once and do nothing with it but arithmetic.
+    /// reads and `dst` for writes, and the two are either equal or do not overlap.
     unsafe fn units<const ENCRYPT: bool, const SECTORS: usize>(
         keys: &RoundKeys,
         tweaks: &[[u64; 2]],
@@ -132,20 +130,6 @@ impl<L: Lanes> SectorCipher for Batched<L> {
         // SAFETY: a shared and an exclusive slice never overlap; `len` is within both.
         unsafe {
             self.run_unit::<true>(unit, first_sector, src.as_ptr(), dst.as_mut_ptr(), len);
-        }
-    }
-
-    fn decrypt_into(
-        &self,
-        unit: DataUnit,
-        first_sector: u64,
-        src: SharedBytes<'_>,
-        dst: &mut [u8],
-    ) {
-        let len = src.len().min(dst.len());
-        // SAFETY: shared bytes are readable and nobody's exclusive slice; `len` is within both.
-        unsafe {
-            self.run_unit::<false>(unit, first_sector, src.as_ptr(), dst.as_mut_ptr(), len);
         }
     }
 }
