@@ -79,6 +79,14 @@ impl Display {
     /// # Errors
     /// No such display, an extension is missing, or somebody else is the window manager.
     pub fn open(name: Option<&str>) -> Result<Self> {
+        // The library counts ports from 6000, and has no answer to numbers beyond them.
+        const MOST: u32 = u16::MAX as u32 - 6000;
+        if let Some(name) = name {
+            let number = name.rsplit(':').next().and_then(|n| n.split('.').next());
+            if !number.is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n <= MOST)) {
+                bail!("{name:?} is no X display; it must be as in :0");
+            }
+        }
         let (x, screen) = RustConnection::connect(name).with_context(|| {
             format!(
                 "cannot reach the X display {}; is the server running, and may this user use it?",

@@ -217,10 +217,22 @@ fn it_says_how_it_is() {
 }
 
 #[test]
+fn a_display_that_cannot_be_is_an_error() {
+    let doors = Doors::new();
+    let names = [":59999", ":999999999999", "nonsense", ":", ""];
+    // At once, for each waits a moment for a host to tell it to.
+    for (name, mut agent) in names.map(|name| (name, support::agent_on(name, &doors, &[]))) {
+        let status = wait_for("the agent to give up", || agent.0.try_wait().unwrap());
+        // 101 would be a panic.
+        assert!([1, 2].contains(&status.code().unwrap()), "{name}: {status}");
+    }
+}
+
+#[test]
 fn a_guest_without_a_display_says_why() {
     let doors = Doors::new();
     // No server takes such a number by itself.
-    let _agent = support::agent_on(":59999", &doors, &[]);
+    let _agent = support::agent_on(":59000", &doors, &[]);
     let mut control = doors.take_control();
     let mut stages = Vec::new();
     let end = Instant::now() + PATIENCE;

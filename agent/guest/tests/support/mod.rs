@@ -60,6 +60,13 @@ impl Doors {
     /// Only the control channel, for an agent that cannot do more.
     pub fn take_control(&self) -> Control {
         let hello = Hello::new(Channel::Control, Features::ALL, [7; 32]);
+        let asked = PollFd::new(self.control.as_fd(), nix::poll::PollFlags::POLLIN);
+        let timeout = PollTimeout::try_from(PATIENCE).unwrap();
+        assert_eq!(
+            poll(&mut [asked], timeout).unwrap(),
+            1,
+            "the agent never came"
+        );
         Control::host(self.control.accept().unwrap().0.into(), hello).unwrap()
     }
 }
