@@ -151,11 +151,14 @@ fn event(dice: &mut Dice<'_>) -> HostEvent {
 mod tests {
     use super::*;
 
-    /// Bytes of a generator with a fixed beginning: the same ones each time. A fuzzer finds better ones.
+    /// Bytes of a generator with a fixed beginning: the same ones each time. A fuzzer finds better ones. More
+    /// of them with `MEDLEY_RUNS`.
     #[test]
     fn a_few_thousand_runs() {
+        let runs = std::env::var("MEDLEY_RUNS").ok();
+        let runs = runs.and_then(|runs| runs.parse().ok()).unwrap_or(3000);
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        for _ in 0..3000 {
+        for _ in 0..runs {
             let bytes: Vec<u8> = (0..600)
                 .map(|_| {
                     state ^= state << 13;

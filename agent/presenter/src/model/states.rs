@@ -114,12 +114,25 @@ impl Model {
     }
 
     /// The guest wishes an order among its own windows. It cannot put one above a stranger's: the top is its
-    /// own topmost window's.
+    /// own topmost window's. Window managers take that for "to the very top", so that nothing goes up but
+    /// while one of the guest's windows has the keyboard.
     pub(super) fn stack_wished(&mut self, stack: &Stack) -> Result<(), Violation> {
         let window = stack.window;
         self.known(window)?;
         if let Some(sibling) = stack.sibling {
             self.known(sibling)?;
+        }
+        if stack.place == Place::Above && self.focus.is_none() {
+            // It is told how things are.
+            let at = self.order.iter().position(|other| *other == window);
+            if let Some(at) = at.filter(|_| self.order.len() > 1) {
+                self.say(Stack {
+                    window,
+                    sibling: at.checked_sub(1).map(|below| self.order[below]),
+                    place: if at > 0 { Place::Above } else { Place::Below },
+                });
+            }
+            return Ok(());
         }
         let edge = match stack.place {
             Place::Above => self.order.last(),

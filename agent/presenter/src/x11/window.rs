@@ -8,8 +8,9 @@ use medley_wire::{AppId, Rect, Size, WindowId};
 use x11rb::connection::Connection;
 use x11rb::properties::{AspectRatio, WmHints, WmSizeHints, WmSizeHintsSpecification};
 use x11rb::protocol::xproto::{
-    Atom, AtomEnum, ClientMessageEvent, ConfigureWindowAux, ConnectionExt, CreateWindowAux,
-    EventMask, Gcontext, Gravity, PropMode, StackMode, Window, WindowClass,
+    Atom, AtomEnum, CONFIGURE_REQUEST_EVENT, ClientMessageEvent, ConfigWindow,
+    ConfigureRequestEvent, ConfigureWindowAux, ConnectionExt, CreateWindowAux, EventMask, Gcontext,
+    Gravity, PropMode, StackMode, Window, WindowClass,
 };
 use x11rb::wrapper::ConnectionExt as _;
 
@@ -304,17 +305,29 @@ impl Display {
             Place::Above => StackMode::ABOVE,
             Place::Below => StackMode::BELOW,
         };
-        if host.managed && sibling.managed {
-            const APPLICATION: u32 = 1;
-            let data = [APPLICATION, sibling.id, u32::from(mode), 0, 0];
-            self.ask_manager(host.id, self.atoms._NET_RESTACK_WINDOW, data)
-        } else {
-            let aux = ConfigureWindowAux::new()
-                .sibling(sibling.id)
-                .stack_mode(mode);
-            self.conn.configure_window(host.id, &aux)?;
-            Ok(())
+        if !(host.managed && sibling.managed) {
+            // Menus stand where they stand: above, in the order that they came.
+            return Ok(());
         }
+        // Each lies in a decoration of the manager's, so that the server does not take them for siblings. The
+        // manager is asked in the way that was agreed upon for that.
+        let event = ConfigureRequestEvent {
+            response_type: CONFIGURE_REQUEST_EVENT,
+            stack_mode: mode,
+            sequence: 0,
+            parent: self.root,
+            window: host.id,
+            sibling: sibling.id,
+            x: 0,
+            y: 0,
+            width: 0,
+            height: 0,
+            border_width: 0,
+            value_mask: ConfigWindow::SIBLING | ConfigWindow::STACK_MODE,
+        };
+        let mask = EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY;
+        self.conn.send_event(false, self.root, mask, event)?;
+        Ok(())
     }
 
     pub(super) fn drag(&self, window: WindowId, grip: Grip, button: u16) -> Result<()> {

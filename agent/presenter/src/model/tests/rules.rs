@@ -503,7 +503,18 @@ fn the_order_is_told_as_far_as_it_changed() {
         })
     };
     assert_eq!(desk.said, [above(4, 2), above(3, 4)]);
+    // Nothing goes up while somebody works elsewhere; the guest hears how things are.
+    desk.clear();
+    let top = || gui::Stack {
+        window: id(4),
+        sibling: None,
+        place: Place::Above,
+    };
+    desk.guest(top()).unwrap();
+    assert!(desk.did.is_empty());
+    assert_eq!(desk.said, [above(4, 2)]);
     // A guest's wish to be on top is a wish to be above its own topmost.
+    desk.focus(2);
     desk.clear();
     desk.guest(gui::Stack {
         window: id(1),
