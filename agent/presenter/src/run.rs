@@ -198,6 +198,9 @@ impl Presenter {
             self.report.say("unlock-asked", json!({}));
         }
         if let Some(services) = &mut self.services {
+            if heard.keymap {
+                services.keymap(&self.display)?;
+            }
             for event in &heard.others {
                 services.selection(event, &self.display)?;
             }

@@ -227,6 +227,26 @@ fn a_guest_hears_of_monitors_keys_and_hearts_and_lists_its_apps() {
         words: Untrusted::claim(Text::cut("")),
     });
     assert_eq!(all.presenter.event("launched")["started"], true);
+    // Another layout of the keyboard reaches it.
+    let (conn, names) = (&all.desk.conn, all.desk.atom("_XKB_RULES_NAMES"));
+    let value = b"evdev\0pc105\0de\0neo\0\0";
+    conn.change_property8(
+        PropMode::REPLACE,
+        all.desk.root,
+        names,
+        AtomEnum::STRING,
+        value,
+    )
+    .unwrap();
+    conn.flush().unwrap();
+    let layout = all.control.wait("a keymap", |message| match message {
+        control::FromHost::Keymap(keymap) => Some((
+            keymap.layout.as_str()?.to_owned(),
+            keymap.variant.as_str()?.to_owned(),
+        )),
+        _ => None,
+    });
+    assert_eq!(layout, ("de".to_owned(), "neo".to_owned()));
     // Another monitor layout reaches it.
     all.desk.task_bar(800, 40);
     let work = all.control.wait("a work area", |message| match message {
@@ -435,5 +455,4 @@ fn icons_reach_the_window_with_the_workspaces_badge() {
         (2 + 256, 16, 16, 0xffff_ffff)
     );
     assert_ne!(icon[257], 0xffff_ffff, "the corner is the host's");
-    let _ = AtomEnum::ANY;
 }

@@ -174,6 +174,15 @@ impl Clipboard {
         }
     }
 
+    /// The workspace is locked: what was copied in it is not given out, and is forgotten.
+    pub fn lock(&mut self, out: &mut Vec<Act>) {
+        self.theirs = None;
+        self.drop_pastes(out);
+        if self.owned.take().is_some() {
+            out.push(Act::Disown);
+        }
+    }
+
     /// Somebody pressed the host's chord to copy: the guest's copy becomes the host's.
     pub fn copy_chord(&mut self, out: &mut Vec<Act>) {
         match (self.policy.outward, self.theirs) {
@@ -500,6 +509,21 @@ mod tests {
         clipboard.focus(false, &mut out);
         clipboard.guest_pastes(&ask(4, 1), NOW, &mut out);
         assert_eq!(out.pop(), Some(say_answer(4, Verdict::Policy)));
+    }
+
+    #[test]
+    fn a_locked_workspace_gives_nothing_out() {
+        let (mut clipboard, mut out) = (clipboard(Way::Chord, Way::Chord), Vec::new());
+        clipboard.guest_offers(&offer(1), &mut out);
+        clipboard.copy_chord(&mut out);
+        clipboard.host_pastes(5, NOW, &mut out);
+        out.clear();
+        clipboard.lock(&mut out);
+        assert_eq!(out, [give(5, None), Act::Disown]);
+        out.clear();
+        clipboard.lock(&mut out);
+        clipboard.host_pastes(6, NOW, &mut out);
+        assert_eq!(out, [give(6, None)]);
     }
 
     #[test]

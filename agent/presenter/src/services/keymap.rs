@@ -21,10 +21,7 @@ pub(super) struct Names {
 /// Reads the names off the root window, where every setting of a layout leaves them.
 pub(super) fn read(display: &Display) -> Result<Option<Names>> {
     let conn = display.connection();
-    let name = conn.intern_atom(true, b"_XKB_RULES_NAMES")?.reply()?.atom;
-    if name == x11rb::NONE {
-        return Ok(None);
-    }
+    let name = display.atoms()._XKB_RULES_NAMES;
     let reply = conn
         .get_property(false, display.root(), name, AtomEnum::STRING, 0, 1024)?
         .reply()?;

@@ -117,7 +117,8 @@ impl Services {
             acts: Vec::new(),
             icons: VecDeque::new(),
             apps: BTreeSet::new(),
-            launches: 0,
+            // Another number than an earlier presenter's, whose windows the guest may still name.
+            launches: std::process::id().wrapping_mul(256),
             lists: 0,
             logs: crate::model::Rate::new(LOGS_PER_SECOND, LOGS_PER_SECOND),
             began: Instant::now(),
@@ -133,9 +134,7 @@ impl Services {
         }
         services.waiting.push_back(Word::Settings(allowed));
         services.monitors(display.layout())?;
-        if let Some(keymap) = keymap::read(display)? {
-            services.waiting.push_back(Word::Keymap(keymap));
-        }
+        services.keymap(display)?;
         services.list();
         if services.selection.is_there(display)? {
             services.clipboard.host_copied(true, &mut services.acts);
@@ -205,10 +204,18 @@ impl Services {
         Ok(())
     }
 
-    /// Somebody pressed keys of the host's.
+    /// The host's keyboard has another layout, or has one at all.
     ///
     /// # Errors
     /// The display is gone.
+    pub fn keymap(&mut self, display: &Display) -> Result<()> {
+        if let Some(keymap) = keymap::read(display)? {
+            self.waiting.push_back(Word::Keymap(keymap));
+        }
+        Ok(())
+    }
+
+    /// Somebody pressed keys of the host's.
     pub fn chord(&mut self, chord: Chord) {
         match chord {
             Chord::Copy => self.clipboard.copy_chord(&mut self.acts),
@@ -417,6 +424,9 @@ impl Services {
         let now = self.now();
         let focused = model.focus().is_some();
         self.clipboard.focus(focused, &mut self.acts);
+        if model.is_locked() {
+            self.clipboard.lock(&mut self.acts);
+        }
         self.clipboard.tick(now, &mut self.acts);
         if self.control.as_ref().is_some_and(|c| c.agreed().is_some()) {
             for act in self.health.tick(now) {

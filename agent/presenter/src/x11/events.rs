@@ -22,6 +22,8 @@ const NOTCH: i32 = 120;
 pub struct Heard {
     /// For the model, in order.
     pub events: Vec<HostEvent>,
+    /// The keyboard has another layout.
+    pub keymap: bool,
     /// Somebody wants to unlock: ask who it is.
     pub unlock: bool,
     /// For whoever shares the connection: selections.
@@ -223,6 +225,8 @@ impl Display {
         if event.window == self.root {
             if event.atom == atoms._NET_WORKAREA || event.atom == atoms._NET_CURRENT_DESKTOP {
                 *relayout = true;
+            } else if event.atom == atoms._XKB_RULES_NAMES {
+                heard.keymap = true;
             } else if event.atom == atoms._NET_CLIENT_LIST_STACKING {
                 let order = self.numbers(self.root, event.atom, AtomEnum::WINDOW.into())?;
                 let ours = order.iter().filter_map(|id| self.names.get(id)).copied();
