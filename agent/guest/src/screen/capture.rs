@@ -238,7 +238,7 @@ impl Capture {
             say.say(gui::Damage {
                 window: client.id,
                 frame,
-                took,
+                took: [micros(waited), micros(begun.elapsed())],
                 rects: List::new(claimed),
             });
         }

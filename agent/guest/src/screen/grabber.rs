@@ -14,15 +14,17 @@ use x11rb::protocol::xproto::ImageFormat;
 /// Bytes of the shared memory: the largest piece there is.
 const SEGMENT: usize = PIXEL_BYTES;
 
-/// Bytes that are kept between frames.
-const KEPT: usize = 1 << 20;
+/// Bytes that are kept between frames: a window of 1280 by 800. New memory is dear, for the kernel clears it.
+const KEPT: usize = 4 << 20;
 
 /// Grabs pixels.
 #[derive(Debug)]
 pub struct Grabber {
     segment: u32,
     file: File,
+    /// Room; only the front of it is of the last frame.
     pixels: Vec<u8>,
+    grabbed: usize,
 }
 
 impl Grabber {
@@ -45,6 +47,7 @@ impl Grabber {
             segment,
             file,
             pixels: Vec::new(),
+            grabbed: 0,
         })
     }
 
@@ -53,7 +56,7 @@ impl Grabber {
     /// # Errors
     /// The display is gone.
     pub fn grab(&mut self, display: &Display, pixmap: u32, pieces: &[Rect]) -> Result<bool> {
-        self.pixels.clear();
+        self.grabbed = 0;
         let mut rest = pieces;
         while !rest.is_empty() {
             let (mut used, mut asked) = (0, Vec::new());
@@ -87,11 +90,14 @@ impl Grabber {
             if !given {
                 return Ok(false);
             }
-            let start = self.pixels.len();
-            self.pixels.resize(start + used, 0);
+            let (start, end) = (self.grabbed, self.grabbed + used);
+            if self.pixels.len() < end {
+                self.pixels.resize(end, 0);
+            }
             self.file
-                .read_exact_at(&mut self.pixels[start..], 0)
+                .read_exact_at(&mut self.pixels[start..end], 0)
                 .context("cannot read the memory shared with the X server")?;
+            self.grabbed = end;
         }
         Ok(true)
     }
@@ -99,11 +105,12 @@ impl Grabber {
     /// What was grabbed: the pieces' pixels, one after the other.
     #[must_use]
     pub fn pixels(&self) -> &[u8] {
-        &self.pixels
+        &self.pixels[..self.grabbed]
     }
 
     /// Gives back what a large window needed.
     pub fn rest(&mut self) {
+        self.grabbed = 0;
         self.pixels.truncate(KEPT);
         self.pixels.shrink_to(KEPT);
     }

@@ -6,6 +6,9 @@ use medley_wire::pixels::Payload;
 /// Below this many bytes, packing costs more than it saves.
 const FEW: usize = 4 << 10;
 
+/// Bytes that are kept between frames.
+const KEPT: usize = 4 << 20;
+
 /// Packs, in room that it keeps.
 #[derive(Debug, Default)]
 pub struct Packer {
@@ -35,9 +38,8 @@ impl Packer {
 
     /// Gives back what a large window needed.
     pub fn rest(&mut self) {
-        if self.room.len() > 1 << 20 {
-            self.room = Vec::new();
-        }
+        self.room.truncate(KEPT);
+        self.room.shrink_to(KEPT);
     }
 }
 
