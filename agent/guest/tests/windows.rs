@@ -842,3 +842,58 @@ fn more_windows_than_the_host_takes_wait_for_their_turn() {
     host.window("Third");
     assert_eq!(host.model.windows.len(), 2);
 }
+
+#[test]
+fn locks_and_layouts_are_the_hosts() {
+    use medley_wire::window::KeyCode;
+    use medley_wire::{Text, control};
+    let (server, doors, _agent, mut host) = start(&[]);
+    host.order(control::Keymap {
+        repeat: [500, 30],
+        model: Text::cut("pc105"),
+        layout: Text::cut("us,de"),
+        variant: Text::cut(","),
+        options: Text::cut(""),
+        compiled: Text::cut(""),
+    });
+    let typed = doors.path("typed");
+    let script = format!("read line; printf %s \"$line\" > {}", typed.display());
+    let _xterm = app(&server, "xterm", &["-e", "sh", "-c", &script]);
+    let id = host.window("XTerm");
+    host.settle(id);
+    focus(&mut host, id);
+    let stroke = |host: &mut Host, code, group, held, locked| {
+        for down in [true, false] {
+            host.say(gui::Key {
+                window: id,
+                code: KeyCode(code),
+                down,
+                group,
+                held,
+                locked,
+            });
+        }
+    };
+    let none = Modifiers::NONE;
+    let (a, y) = (30, 21);
+    stroke(&mut host, a, 0, none, none);
+    stroke(&mut host, a, 0, none, Modifiers::LOCK);
+    stroke(&mut host, a, 0, Modifiers::SHIFT, Modifiers::LOCK);
+    stroke(&mut host, a, 0, none, none);
+    stroke(&mut host, y, 0, none, none);
+    stroke(&mut host, y, 1, none, none);
+    stroke(&mut host, y, 1, Modifiers::SHIFT, none);
+    stroke(&mut host, y, 0, none, none);
+    // A key that stays down on the host repeats there, and each repeat is one letter.
+    for _ in 0..3 {
+        press(&mut host, id, a, true, none);
+    }
+    press(&mut host, id, a, false, none);
+    stroke(&mut host, 28, 0, none, none);
+    let got = wait_for("what was typed", || {
+        std::fs::read_to_string(&typed)
+            .ok()
+            .filter(|t| !t.is_empty())
+    });
+    assert_eq!(got, "aAaayzZyaaa");
+}
