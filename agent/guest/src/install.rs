@@ -7,10 +7,10 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
-/// The X server's configuration: sixteen outputs whose modes are made at run time. The virtual size is the
-/// most that the screen can become; memory is used only where something is painted, and under a compositor
-/// nothing is painted on the screen itself. All of it must be fewer bytes than a small guest has, though, for
-/// the kernel refuses to promise more.
+/// The X server's configuration: sixteen outputs whose modes are made at run time. The virtual size is what the
+/// server asks memory for at its start, and not the most that the screen can become: 12000 by 4000 was made of it.
+/// Memory is used only where something is painted, and under a compositor nothing is painted on the screen itself;
+/// but a kernel promises no more than a small guest has.
 pub const XORG: &str = r#"# Medley's display: no hardware, as large as the host's monitors.
 Section "ServerFlags"
     Option "AutoAddDevices" "false"
