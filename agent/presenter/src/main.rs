@@ -1,4 +1,5 @@
 //! `medley-presenter`: shows one guest's windows on the host's screen.
+#![forbid(unsafe_code)]
 use clap::{Parser, ValueEnum};
 use medley_presenter::frame::{Colour, Frame, Look};
 use medley_presenter::model::Policy;

@@ -78,3 +78,37 @@ impl Unpacker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    #[test]
+    fn what_unpacks_to_more_or_less_is_refused() {
+        let bytes = vec![7; 1 << 20];
+        let packed = compress_to_vec(&bytes[..], CompressionLevel::Fastest);
+        assert!(packed.len() < 4096, "{}", packed.len());
+        let mut unpacker = Unpacker::default();
+        for room in [0, 1, 4096, (1 << 20) - 1, (1 << 20) + 1] {
+            assert_eq!(unpacker.zstd(&packed, &mut vec![0; room]), Err(BadPixels));
+        }
+        // And the next one is none the worse for it.
+        let mut out = vec![0; 1 << 20];
+        assert_eq!(unpacker.zstd(&packed, &mut out), Ok(()));
+        assert_eq!(out, bytes);
+        for broken in [&packed[..packed.len() - 1], &packed[1..], b"", &[0xff; 9]] {
+            assert_eq!(unpacker.zstd(broken, &mut out), Err(BadPixels));
+        }
+    }
+
+    #[test]
+    fn a_window_of_gigabytes_is_refused() {
+        // A frame's header that asks for a window of 2 GiB, and a block that is empty.
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0x01, 0x00, 0x00];
+        assert_eq!(
+            Unpacker::default().zstd(&frame, &mut [0; 4]),
+            Err(BadPixels)
+        );
+    }
+}
