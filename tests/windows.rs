@@ -59,6 +59,12 @@ impl Desktop {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Types a line.
+    fn enter(&self, line: &str) -> Result<()> {
+        self.xdotool(&["type", "--delay", "60", line])?;
+        self.xdotool(&["key", "Return"]).map(drop)
+    }
+
     /// The guest's windows that can be seen.
     fn windows(&self) -> Result<Vec<String>> {
         let title = format!("^\\[{WORKSPACE}\\]");
@@ -156,12 +162,7 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     // Keys reach the window that has the keyboard.
     let first = desktop.windows()?.remove(0);
     desktop.xdotool(&["windowactivate", "--sync", &first])?;
-    desktop.xdotool(&[
-        "type",
-        "--delay",
-        "60",
-        "echo typed on the host >/tmp/typed\n",
-    ])?;
+    desktop.enter("echo typed on the host >/tmp/typed")?;
     shown.guest("until grep 'typed on the host' /tmp/typed; do sleep 0.3; done")?;
 
     // The presenter is killed.
@@ -184,7 +185,7 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     ensure!(desktop.windows()?.len() == 2, "the agent was killed");
     let first = desktop.windows()?.remove(0);
     desktop.xdotool(&["windowactivate", "--sync", &first])?;
-    desktop.xdotool(&["type", "--delay", "60", "echo and once more >/tmp/again\n"])?;
+    desktop.enter("echo and once more >/tmp/again")?;
     shown.guest("until grep 'and once more' /tmp/again; do sleep 0.3; done")?;
 
     // The machine sleeps, and wakes.
@@ -194,7 +195,9 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     desktop.until(0, LIMIT)?;
     let mut shown = Shown::start(&workspace, &desktop)?;
     let begun = Instant::now();
-    desktop.until(2, LIMIT).context("the machine has slept")?;
+    desktop
+        .until(2, Duration::from_secs(30))
+        .context("the machine has slept")?;
     let woke = begun.elapsed();
     shown.guest("pgrep -c xterm; cat /tmp/typed")?;
     println!(

@@ -39,6 +39,8 @@ pub struct Notice {
 #[derive(Debug, Default)]
 struct State {
     presenter: Option<Presenter>,
+    /// Counts presenters.
+    generation: u64,
     /// Launches that this presenter was told; it counts them in the same way.
     told: u32,
     apps: BTreeMap<AppId, String>,
@@ -134,6 +136,14 @@ impl Desk {
         Ok(())
     }
 
+    /// Connects to the guest anew: for a machine that woke. It was saved with its ports connected and does not
+    /// tell its guest that somebody else is behind them, unless they are left while it runs.
+    pub fn renew(&self) {
+        if let Some(presenter) = &mut self.counter().lock().presenter {
+            presenter.tell("quit");
+        }
+    }
+
     pub(crate) fn counter(&self) -> Counter {
         Counter(self.shared.clone())
     }
@@ -223,22 +233,23 @@ impl Counter {
     pub fn run(&self, wanted: &str, window: bool, limit: Duration) -> Result<App, String> {
         let (_, apps) = self.apps(limit)?;
         let app = find(&apps, wanted)?.clone();
-        let request = {
-            let mut state = self.lock();
-            let state = &mut *state;
-            let Some(presenter) = &mut state.presenter else {
-                return Err("the windows are being restarted; try again".into());
-            };
-            presenter.tell(&format!("launch {}", app.id));
-            state.told = state.told.wrapping_add(1).max(1);
-            state.told
+        let begun = Instant::now();
+        // A presenter that ends before the guest has answered takes the question with it.
+        let (request, outcome) = loop {
+            let left = limit.saturating_sub(begun.elapsed());
+            let (generation, request) = self.tell_launch(&app, left)?;
+            let words = "the guest has not started it";
+            let outcome = self.until(left, words, |state| {
+                if let Some(at) = state.launched.iter().position(|(id, _)| *id == request) {
+                    return Some(state.launched.remove(at));
+                }
+                (state.generation != generation).then_some(None)
+            })?;
+            if let Some((_, outcome)) = outcome {
+                break (request, outcome);
+            }
         };
-        let words = "the guest has not started it";
-        let outcome = self.until(limit, words, |state| {
-            let at = state.launched.iter().position(|(id, _)| *id == request)?;
-            state.launched.remove(at)
-        })?;
-        outcome.1?;
+        outcome?;
         if window {
             self.until(limit, "it has shown no window", |state| {
                 let at = state.shown.iter().position(|id| *id == request)?;
@@ -246,6 +257,18 @@ impl Counter {
             })?;
         }
         Ok(app)
+    }
+
+    /// Tells a presenter to launch an app, as soon as there is one; which presenter, and its number for it.
+    fn tell_launch(&self, app: &App, limit: Duration) -> Result<(u64, u32), String> {
+        self.until(limit, "the windows are not back", |state| {
+            state
+                .presenter
+                .as_mut()?
+                .tell(&format!("launch {}", app.id));
+            state.told = state.told.wrapping_add(1).max(1);
+            Some((state.generation, state.told))
+        })
     }
 
     /// Takes every guest pixel off the screen, or shows them again.
@@ -320,6 +343,7 @@ impl Keeper {
         let mut next = Some(first);
         while let Some((presenter, mut events)) = next.take() {
             if !self.change(|state| {
+                state.generation += 1;
                 state.told = 0;
                 state.launched.clear();
                 state.shown.clear();

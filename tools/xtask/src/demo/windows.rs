@@ -122,8 +122,9 @@ impl Demo {
         desktop.xdotool(&["windowmove", "--sync", &terminal, "60", "420"])?;
         desktop.type_into(
             &terminal,
-            "echo typed on the host, read in the guest | tee /tmp/typed\n",
+            "echo typed on the host, read in the guest | tee /tmp/typed",
         )?;
+        desktop.press("Return")?;
         let seconds_to_editor = self.launch(folder, "Mousepad")?;
         let editor = desktop.window("Mousepad", PATIENCE)?;
         desktop.xdotool(&["windowmove", "--sync", &editor, "420", "60"])?;

@@ -240,6 +240,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
             notices: &notices,
             heartbeat: RefCell::new(Heartbeat::listen(&beat, args.sleep.heartbeat).ok()),
             keep_booted: Cell::new(args.sleep.keep_booted && session.began() == Began::Boot),
+            woke: Cell::new(session.began() != Began::Boot && told.restarts == 0),
         };
         let outcome = Console {
             machine: session.machine(),
@@ -368,11 +369,17 @@ struct Watched<'a> {
     notices: &'a Notices,
     heartbeat: RefCell<Option<Heartbeat>>,
     keep_booted: Cell<bool>,
+    /// It has slept, and has not been seen running since.
+    woke: Cell<bool>,
 }
 
 impl Sleeper for Watched<'_> {
     fn is_silent(&self) -> bool {
         self.notices.tell();
+        if self.woke.get() && self.session.machine().state() == State::Running {
+            self.woke.set(false);
+            self.notices.windows.iter().for_each(Windows::renew);
+        }
         let mut heartbeat = self.heartbeat.borrow_mut();
         let Some(heartbeat) = heartbeat.as_mut() else {
             return false;

@@ -96,7 +96,7 @@ pub struct Ground {
 pub struct Windows {
     // In this order: who answers before what it answers for, the memory last.
     _answers: Box<dyn std::any::Any>,
-    _desk: Desk,
+    desk: Desk,
     notices: Receiver<Notice>,
     _pool: RunDir,
 }
@@ -171,7 +171,7 @@ impl WindowArgs {
         }
         Ok(Windows {
             _answers: Box::new(answers),
-            _desk: desk,
+            desk,
             notices,
             _pool: ground.pool,
         })
@@ -179,6 +179,11 @@ impl WindowArgs {
 }
 
 impl Windows {
+    /// The machine woke, and runs.
+    pub fn renew(&self) {
+        self.desk.renew();
+    }
+
     /// What happened since it was last asked.
     pub fn notices(&self) -> impl Iterator<Item = Notice> {
         self.notices.try_iter()
