@@ -41,8 +41,9 @@ struct State {
     presenter: Option<Presenter>,
     /// Counts presenters.
     generation: u64,
-    /// Launches that this presenter was told; it counts them in the same way.
-    told: u32,
+    /// Launches that this presenter was told, and those that it has given numbers: first come, first served.
+    told: usize,
+    requests: Vec<u32>,
     apps: BTreeMap<AppId, String>,
     /// Changes with every change of the apps.
     edition: u64,
@@ -237,16 +238,18 @@ impl Counter {
         // A presenter that ends before the guest has answered takes the question with it.
         let (request, outcome) = loop {
             let left = limit.saturating_sub(begun.elapsed());
-            let (generation, request) = self.tell_launch(&app, left)?;
+            let (generation, place) = self.tell_launch(&app, left)?;
             let words = "the guest has not started it";
             let outcome = self.until(left, words, |state| {
-                if let Some(at) = state.launched.iter().position(|(id, _)| *id == request) {
-                    return Some(state.launched.remove(at));
+                if state.generation != generation {
+                    return Some(None);
                 }
-                (state.generation != generation).then_some(None)
+                let request = state.requests.get(place)?;
+                let at = state.launched.iter().position(|(id, _)| id == request)?;
+                Some(state.launched.remove(at))
             })?;
-            if let Some((_, outcome)) = outcome {
-                break (request, outcome);
+            if let Some(answer) = outcome {
+                break answer;
             }
         };
         outcome?;
@@ -259,15 +262,16 @@ impl Counter {
         Ok(app)
     }
 
-    /// Tells a presenter to launch an app, as soon as there is one; which presenter, and its number for it.
-    fn tell_launch(&self, app: &App, limit: Duration) -> Result<(u64, u32), String> {
+    /// Tells a presenter to launch an app, as soon as there is one; which presenter, and
+    /// its place among that one's launches.
+    fn tell_launch(&self, app: &App, limit: Duration) -> Result<(u64, usize), String> {
         self.until(limit, "the windows are not back", |state| {
             state
                 .presenter
                 .as_mut()?
                 .tell(&format!("launch {}", app.id));
-            state.told = state.told.wrapping_add(1).max(1);
-            Some((state.generation, state.told))
+            state.told += 1;
+            Some((state.generation, state.told - 1))
         })
     }
 
@@ -345,6 +349,7 @@ impl Keeper {
             if !self.change(|state| {
                 state.generation += 1;
                 state.told = 0;
+                state.requests.clear();
                 state.launched.clear();
                 state.shown.clear();
                 state.windows = 0;
@@ -484,6 +489,7 @@ impl Keeper {
                 state.edition += u64::from(state.apps.remove(&app).is_some());
             }
             Event::Apps => state.listed = true,
+            Event::Launching { request } => state.requests.push(request),
             Event::Launched {
                 request,
                 started,
@@ -549,7 +555,8 @@ mod tests {
         n=0
         while read -r word id; do
             case $word in
-            launch) n=$((n+1)); echo "{\"event\":\"launched\",\"request\":$n,\"started\":true}"
+            launch) n=$((n+7)); echo "{\"event\":\"launching\",\"request\":$n}"
+                    echo "{\"event\":\"launched\",\"request\":$n,\"started\":true}"
                     echo "{\"event\":\"opened\",\"launch\":$n}" ;;
             lock) echo '{"event":"locked"}' ;;
             unlock) echo '{"event":"unlocked"}' ;;

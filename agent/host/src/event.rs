@@ -36,6 +36,11 @@ pub enum Event {
     },
     /// The list of apps is whole.
     Apps,
+    /// A launch was asked for, as the next command of that kind said.
+    Launching {
+        /// How later events call it.
+        request: u32,
+    },
     /// What came of a launch.
     Launched {
         /// Which.

@@ -349,6 +349,8 @@ impl Presenter {
                     };
                     match asked {
                         Some(services::Asked::Launch(number)) => {
+                            // One for each such command, in their order: later events name this number.
+                            self.report.say("launching", json!({ "request": number }));
                             self.model.host(HostEvent::Launch(number), now);
                         }
                         Some(services::Asked::Done) => {}
