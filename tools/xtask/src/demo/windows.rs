@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -75,7 +75,7 @@ impl Demo {
         self.shown(&boot);
         let output = File::create(&console)?;
         boot.env("DISPLAY", desktop.display())
-            .stdout(Stdio::null())
+            .stdout(output.try_clone()?)
             .stderr(output);
         let begun = Instant::now();
         let session = Background(boot.spawn().context("cannot start medley")?);
