@@ -659,7 +659,7 @@ mod tests {
     #[test]
     fn the_end_is_prompt_whatever_the_presenter_does() {
         let dir = tempfile::tempdir().unwrap();
-        for script in ["trap '' TERM; sleep 1000", WILLING, "exit 3"] {
+        for script in ["trap '' TERM; exec sleep 1000", WILLING, "exit 3"] {
             let (desk, _notices) = desk(dir.path(), script);
             let begun = Instant::now();
             drop(desk);
