@@ -148,6 +148,11 @@ static PACKAGES: &[Package] = &[
     ),
     package("passt", "guests' networks without root", &[Test]),
     package("iproute2", "worlds for the networks' tests", &[Test]),
+    package(
+        "libcap2-bin",
+        "setcap: the bridge helper's one right, in its tests",
+        &[Test],
+    ),
     package("g++", "libFuzzer, which is C++", &[Test]),
     package("python3", "a program that maps a mounted file", &[Test]),
     package("procps", "kill, as a program", &[Test]),
