@@ -102,20 +102,18 @@ impl Drop for Desktop {
 
 struct Shown<'a> {
     workspace: &'a Workspace,
-    desktop: &'a Desktop,
     session: Running,
     commands: u32,
 }
 
 impl<'a> Shown<'a> {
-    fn start(workspace: &'a Workspace, desktop: &'a Desktop) -> Result<Self> {
+    fn start(workspace: &'a Workspace, desktop: &Desktop) -> Result<Self> {
         let mut boot = workspace.on_disk(&["boot", "--revertible", "--memory", "512", "--windows"]);
         boot.arg("--session")
             .arg(workspace.path("session"))
             .env("DISPLAY", &desktop.display);
         Ok(Self {
             workspace,
-            desktop,
             session: Running::start_with_input(boot)?,
             commands: 0,
         })

@@ -1,6 +1,7 @@
 //! How other processes of the same user ask a session for its windows: a socket in the session's folder, one
 //! question and one answer on a line of JSON each. The folder is its owner's alone, and so is the socket.
-use crate::desk::{App, Counter, Desk};
+use crate::app::App;
+use crate::desk::{Counter, Desk};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};

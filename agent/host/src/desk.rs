@@ -1,11 +1,11 @@
 //! Keeps one presenter running for a session, and knows what it told: the guest's apps, launches, the lock.
+use crate::app::App;
 use crate::event::Event;
 use crate::menu::{Menu, Published};
 use crate::presenter::{Command, Events, Presenter};
 use crate::{Error, Result};
 use medley_session::Budget;
 use medley_wire::AppId;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,15 +16,6 @@ use std::time::{Duration, Instant};
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// Launches whose outcome nobody has asked for yet.
 const REMEMBERED: usize = 64;
-
-/// An app of the guest's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct App {
-    /// Its id: 32 hexadecimal digits.
-    pub id: String,
-    /// Its name, fit for display.
-    pub name: String,
-}
 
 /// Something that whoever runs the session may want to know. The words are for people, the code is stable.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod app;
 mod desk;
 mod error;
 mod event;
@@ -15,6 +16,7 @@ pub mod menu;
 mod presenter;
 
 pub use api::{Answer, Ask, ask};
-pub use desk::{App, Desk, Notice};
+pub use app::App;
+pub use desk::{Desk, Notice};
 pub use error::{Error, Result};
 pub use presenter::Command;

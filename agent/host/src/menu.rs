@@ -2,7 +2,7 @@
 //!
 //! The guest's text stands in an entry's name and nowhere else, escaped, without what a desktop would
 //! interpret. What is executed is ours: `medley run FOLDER ID`.
-use crate::desk::App;
+use crate::app::App;
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
