@@ -170,7 +170,9 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     let presenter = desktop.until(2, BACK).context("the presenter was killed")?;
 
     // The agent is killed; its apps live on.
-    shown.guest("pkill -KILL -x medley-guest; pgrep -c xterm")?;
+    shown.guest(
+        "old=$(pgrep -ox medley-guest) && kill -KILL $old && sleep 1 && test $(pgrep -ox medley-guest) != $old && pgrep -c xterm",
+    )?;
     let begun = Instant::now();
     let mut dark = Duration::ZERO;
     // Windows go, or are replaced in one moment; either way they are there and can be typed into.

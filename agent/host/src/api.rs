@@ -5,6 +5,7 @@ use crate::desk::{Counter, Desk};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,6 +87,7 @@ pub enum Answer {
 #[derive(Debug)]
 pub(crate) struct Service {
     path: PathBuf,
+    door: UnixListener,
     ending: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -106,6 +108,10 @@ impl Desk {
         }
         let failed = "cannot listen";
         let listener = UnixListener::bind(&path).map_err(Error::file(failed, &path))?;
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, private)
+            .map_err(Error::file("cannot keep others out", &path))?;
+        let door = listener.try_clone().map_err(Error::file(failed, &path))?;
         let ending = Arc::new(AtomicBool::new(false));
         let (counter, over) = (self.counter(), ending.clone());
         let thread = std::thread::Builder::new()
@@ -114,6 +120,7 @@ impl Desk {
             .map_err(Error::system("cannot start a thread that answers"))?;
         Ok(Service {
             path,
+            door,
             ending,
             thread: Some(thread),
         })
@@ -123,8 +130,13 @@ impl Desk {
 impl Drop for Service {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::SeqCst);
-        // Wakes the listener up.
-        drop(UnixStream::connect(&self.path));
+        // Wakes the listener up, whatever has become of the socket's name.
+        let woken =
+            nix::sys::socket::shutdown(self.door.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        if let Err(error) = woken {
+            tracing::debug!(%error, "the listener sleeps on");
+            drop(UnixStream::connect(&self.path));
+        }
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }

@@ -6,14 +6,19 @@ use crate::presenter::{Command, Events, Presenter};
 use crate::{Error, Result};
 use medley_session::Budget;
 use medley_wire::AppId;
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::mpsc::Sender;
+use medley_wire::limits::APPS;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A guest whose agent or machine is being started again is looked for so often.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
+/// A menu is written anew at most so often: a guest can rename its apps as often as it likes.
+const MENU_PACE: Duration = Duration::from_secs(2);
+/// One notice of a kind in this time; the others are left out.
+const NOTICE_PACE: Duration = Duration::from_secs(5);
 /// Launches whose outcome nobody has asked for yet.
 const REMEMBERED: usize = 64;
 
@@ -36,6 +41,8 @@ struct State {
     told: usize,
     requests: Vec<u32>,
     apps: BTreeMap<AppId, String>,
+    /// Those that were said since the list was last whole: what is not among them then is gone.
+    said: BTreeSet<AppId>,
     /// Changes with every change of the apps.
     edition: u64,
     /// The list of apps was whole once.
@@ -45,7 +52,10 @@ struct State {
     shown: VecDeque<u32>,
     windows: u32,
     ready: bool,
+    /// This presenter shows nothing.
     locked: bool,
+    /// No presenter shall show anything.
+    wants_lock: bool,
     /// Nobody shows windows any more, and why.
     over: Option<String>,
     /// It shall end.
@@ -80,18 +90,19 @@ impl Desk {
     ///
     /// # Errors
     /// The first presenter cannot be started.
-    pub fn open(command: Command, notices: Sender<Notice>) -> Result<Self> {
+    pub fn open(command: Command, notices: SyncSender<Notice>) -> Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
         });
-        let first = command.start()?;
+        let first = command.start(false)?;
         let keeper = Keeper {
             command,
             notices,
             shared: shared.clone(),
             budget: Budget::new(8, Duration::from_secs(60), Duration::from_millis(100)),
             restarts: 0,
+            told: BTreeMap::new(),
         };
         let thread = std::thread::Builder::new()
             .name("windows".into())
@@ -117,6 +128,7 @@ impl Desk {
                 if let Err(error) = menu.publish(&title, &apps) {
                     tracing::warn!(%error, "the menu does not show the guest's apps");
                 }
+                counter.rest(MENU_PACE);
             }
             if let Err(error) = menu.clear() {
                 tracing::warn!(%error, "the menu still shows the guest's apps");
@@ -220,14 +232,21 @@ impl Counter {
         }
     }
 
+    /// Waits, unless everything ends.
+    fn rest(&self, pause: Duration) {
+        let state = self.lock();
+        let goes_on = |state: &mut State| !state.ending && state.over.is_none();
+        drop(self.0.changed.wait_timeout_while(state, pause, goes_on));
+    }
+
     /// Launches an app by its id or, where that is one app's alone, its name. Returns when it has been
     /// started or, if that is wanted, when its first window is there.
     pub fn run(&self, wanted: &str, window: bool, limit: Duration) -> Result<App, String> {
+        let begun = Instant::now();
         let (_, apps) = self.apps(limit)?;
         let app = find(&apps, wanted)?.clone();
-        let begun = Instant::now();
         // A presenter that ends before the guest has answered takes the question with it.
-        let (request, outcome) = loop {
+        let (generation, request, outcome) = loop {
             let left = limit.saturating_sub(begun.elapsed());
             let (generation, place) = self.tell_launch(&app, left)?;
             let words = "the guest has not started it";
@@ -239,15 +258,20 @@ impl Counter {
                 let at = state.launched.iter().position(|(id, _)| id == request)?;
                 Some(state.launched.remove(at))
             })?;
-            if let Some(answer) = outcome {
-                break answer;
+            if let Some((request, outcome)) = outcome {
+                break (generation, request, outcome);
             }
         };
         outcome?;
         if window {
-            self.until(limit, "it has shown no window", |state| {
+            let left = limit.saturating_sub(begun.elapsed());
+            self.until(left, "it has shown no window", |state| {
+                // Another presenter shows all windows there are.
+                if state.generation != generation {
+                    return Some(());
+                }
                 let at = state.shown.iter().position(|id| *id == request)?;
-                state.shown.remove(at)
+                state.shown.remove(at).map(drop)
             })?;
         }
         Ok(app)
@@ -268,18 +292,25 @@ impl Counter {
 
     /// Takes every guest pixel off the screen, or shows them again.
     pub fn set_locked(&self, locked: bool, limit: Duration) -> Result<(), String> {
-        if let Some(presenter) = &mut self.lock().presenter {
-            presenter.tell(if locked { "lock" } else { "unlock" });
+        {
+            let mut state = self.lock();
+            // Also those that come after: a guest can end its presenter whenever it likes.
+            state.wants_lock = locked;
+            if let Some(presenter) = &mut state.presenter {
+                presenter.tell(if locked { "lock" } else { "unlock" });
+            }
         }
         self.until(limit, "the windows do not obey", |state| {
-            (state.locked == locked).then_some(())
+            // Without a presenter nothing is shown.
+            let obeyed = state.locked == locked || (locked && state.presenter.is_none());
+            obeyed.then_some(())
         })
     }
 
     /// Windows on the screen, and whether they are locked.
     pub fn status(&self) -> (bool, u32, bool) {
         let state = self.lock();
-        (state.ready, state.windows, state.locked)
+        (state.ready, state.windows, state.locked || state.wants_lock)
     }
 }
 
@@ -321,10 +352,12 @@ fn find<'a>(apps: &'a [App], wanted: &str) -> Result<&'a App, String> {
 /// The thread that keeps a presenter running.
 struct Keeper {
     command: Command,
-    notices: Sender<Notice>,
+    notices: SyncSender<Notice>,
     shared: Arc<Shared>,
     budget: Budget,
     restarts: u32,
+    /// When something of a kind was last told.
+    told: BTreeMap<&'static str, Instant>,
 }
 
 /// What becomes of a presenter that ended.
@@ -341,6 +374,8 @@ impl Keeper {
                 state.generation += 1;
                 state.told = 0;
                 state.requests.clear();
+                state.said.clear();
+                state.locked = false;
                 state.launched.clear();
                 state.shown.clear();
                 state.windows = 0;
@@ -368,7 +403,8 @@ impl Keeper {
                 return;
             }
             self.restarts += 1;
-            match self.command.start() {
+            let locked = self.wants_lock();
+            match self.command.start(locked) {
                 Ok(started) => next = Some(started),
                 Err(error) => return self.give_up(error.to_string()),
             }
@@ -405,9 +441,21 @@ impl Keeper {
         !waited.unwrap_or_else(PoisonError::into_inner).0.ending
     }
 
-    fn say(&self, code: &'static str, words: String) {
+    fn wants_lock(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner).wants_lock
+    }
+
+    /// Tells of something, unless the like was told a moment ago: a guest must not make somebody listen.
+    fn say(&mut self, code: &'static str, words: String) {
+        let now = Instant::now();
+        let last = self.told.insert(code, now);
+        if last.is_some_and(|last| now.duration_since(last) < NOTICE_PACE) {
+            tracing::debug!(code, words, "left out");
+            return;
+        }
         // Who has stopped listening does not want to know.
-        let _ = self.notices.send(Notice { code, words });
+        let _ = self.notices.try_send(Notice { code, words });
     }
 
     /// Whether to start another presenter, by the exit code of the last: 0 the guest said farewell or its
@@ -437,12 +485,12 @@ impl Keeper {
         }
     }
 
-    fn give_up(&self, why: String) {
+    fn give_up(&mut self, why: String) {
         self.say("windows-gave-up", why.clone());
         self.change(|state| state.over = Some(format!("there are no windows any more: {why}")));
     }
 
-    fn hear(&self, event: Event) {
+    fn hear(&mut self, event: Event) {
         match &event {
             Event::Ready if self.restarts == 0 => {
                 self.say(
@@ -468,19 +516,32 @@ impl Keeper {
             Event::Ready => state.ready = true,
             Event::Opened { launch } => {
                 state.windows += 1;
-                remember(&mut state.shown, launch);
+                if launch != 0 {
+                    remember(&mut state.shown, launch);
+                }
             }
             Event::Closed => state.windows = state.windows.saturating_sub(1),
             Event::Whole { windows } => state.windows = windows,
-            Event::App { app, name } => {
+            Event::App { app, name }
+                if state.apps.len() < APPS as usize || state.apps.contains_key(&app) =>
+            {
+                state.said.insert(app);
                 let before = state.apps.insert(app, name);
                 state.edition += u64::from(before.as_ref() != state.apps.get(&app));
             }
             Event::AppGone { app } => {
                 state.edition += u64::from(state.apps.remove(&app).is_some());
             }
-            Event::Apps => state.listed = true,
-            Event::Launching { request } => state.requests.push(request),
+            Event::Apps => {
+                let before = state.apps.len();
+                let said = std::mem::take(&mut state.said);
+                state.apps.retain(|app, _| said.contains(app));
+                state.edition += u64::from(state.apps.len() != before);
+                state.listed = true;
+            }
+            Event::Launching { request } if state.requests.len() < state.told => {
+                state.requests.push(request);
+            }
             Event::Launched {
                 request,
                 started,
@@ -494,7 +555,10 @@ impl Keeper {
                 };
                 remember(&mut state.launched, (request, result));
             }
-            Event::Locked => state.locked = true,
+            Event::Locked => {
+                state.locked = true;
+                state.wants_lock = true;
+            }
             Event::Unlocked => state.locked = false,
             _ => {}
         });
@@ -513,7 +577,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
     use std::path::{Path, PathBuf};
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::{Receiver, sync_channel};
 
     const EDITOR: &str = "00000000000000000000000000000001";
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -523,7 +587,7 @@ mod tests {
         let program = dir.join("presenter");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        let (notify, notices) = channel();
+        let (notify, notices) = sync_channel(64);
         let socket = PathBuf::from("/none");
         let command = Command {
             program,
@@ -584,6 +648,31 @@ mod tests {
         counter.set_locked(false, PATIENCE).unwrap();
     }
 
+    /// A guest can end its presenter by breaking a rule.
+    #[test]
+    fn a_lock_outlives_the_presenter() {
+        let dir = tempfile::tempdir().unwrap();
+        let script =
+            format!(r#"case "$*" in *--locked*) echo '{{"event":"locked"}}';; esac{WILLING}"#);
+        let (desk, _notices) = desk(dir.path(), &script);
+        let counter = desk.counter();
+        counter.apps(PATIENCE).unwrap();
+        counter.set_locked(true, PATIENCE).unwrap();
+        let first = desk.presenter().unwrap();
+        let pid = nix::unistd::Pid::from_raw(first.cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        let locked_again = |state: &mut State| {
+            let now = state.presenter.as_ref().map(Presenter::pid);
+            (now.is_some() && now != Some(first) && state.locked).then_some(())
+        };
+        counter
+            .until(PATIENCE, "another one is locked", locked_again)
+            .unwrap();
+        assert!(counter.status().2);
+        counter.set_locked(false, PATIENCE).unwrap();
+        assert!(!counter.status().2);
+    }
+
     #[test]
     fn a_presenter_that_is_killed_is_started_again() {
         let dir = tempfile::tempdir().unwrap();
@@ -621,16 +710,18 @@ mod tests {
             list.into_iter()
                 .flatten()
                 .flatten()
-                .map(|entry| entry.file_name())
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                .filter(|name| name.ends_with(".desktop"))
                 .collect::<Vec<_>>()
         };
         let begun = Instant::now();
         while entries().is_empty() && begun.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert_eq!(
-            entries(),
-            [format!("medley-office.{EDITOR}.desktop").as_str()]
+        let names = entries();
+        assert!(
+            names.len() == 1 && names[0].ends_with(&format!(".{EDITOR}.desktop")),
+            "{names:?}"
         );
         drop(desk);
         assert!(entries().is_empty());

@@ -1,5 +1,5 @@
 //! What a presenter says on its standard output, one line of JSON for each event.
-use medley_wire::AppId;
+use medley_wire::{AppId, Text, Untrusted};
 use serde::{Deserialize, Deserializer};
 
 /// An event that something here follows from. Others are passed over: a newer presenter may say more.
@@ -25,7 +25,8 @@ pub enum Event {
         /// Its id.
         #[serde(deserialize_with = "app")]
         app: AppId,
-        /// Its name, fit for display.
+        /// Its name.
+        #[serde(deserialize_with = "text")]
         name: String,
     },
     /// It has it no longer.
@@ -48,16 +49,11 @@ pub enum Event {
         /// Whether it runs.
         started: bool,
         /// How it failed.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "text")]
         outcome: String,
         /// In the guest's words.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "text")]
         words: String,
-    },
-    /// How far the guest has come.
-    Stage {
-        /// A word of ours.
-        progress: String,
     },
     /// No guest pixel is shown.
     Locked,
@@ -68,13 +64,16 @@ pub enum Event {
     /// The guest broke a rule of the wire.
     Violation {
         /// Which.
+        #[serde(deserialize_with = "text")]
         code: String,
         /// In words.
+        #[serde(deserialize_with = "text")]
         words: String,
     },
     /// Something was asked for that policy denies.
     Refused {
         /// What.
+        #[serde(deserialize_with = "text")]
         what: String,
     },
     /// It ends.
@@ -82,7 +81,7 @@ pub enum Event {
         /// Its exit code.
         code: i32,
         /// Why, if it failed.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "text")]
         words: String,
     },
     /// Anything else.
@@ -93,6 +92,13 @@ pub enum Event {
 fn app<'de, D: Deserializer<'de>>(from: D) -> Result<AppId, D::Error> {
     let text = String::deserialize(from)?;
     AppId::parse(&text).ok_or_else(|| serde::de::Error::custom("no app's id"))
+}
+
+/// A text, made fit for display here once more: a presenter that a guest has taken over says what it likes.
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    let text = Untrusted::claim(Text::<256>::cut(&text)).display();
+    Ok(text.as_str().to_owned())
 }
 
 #[cfg(test)]
@@ -116,5 +122,10 @@ mod tests {
         let opened = read(r#"{"event":"opened","window":3,"app":"0","launch":7}"#).unwrap();
         assert_eq!(opened, Event::Opened { launch: 7 });
         assert!(read("nothing").is_err());
+        let refused = read(r#"{"event":"refused","what":"a\u001b[2Jb"}"#).unwrap();
+        let Event::Refused { what } = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(!what.contains('\u{1b}'), "{what:?}");
     }
 }

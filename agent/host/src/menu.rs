@@ -4,6 +4,8 @@
 //! interpret. What is executed is ours: `medley run FOLDER ID`.
 use crate::app::App;
 use crate::{Error, Result};
+use medley_wire::AppId;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -14,8 +16,10 @@ use std::path::{Path, PathBuf};
 pub struct Menu {
     /// `applications` of the user's data folder.
     folder: PathBuf,
-    /// The workspace's name as it stands in files' names: letters, digits, `-` and `_`.
-    workspace: String,
+    /// The workspace's name, as its windows have it.
+    label: String,
+    /// Begins the names of its entries: no two sessions share one.
+    prefix: String,
     /// What starts an app: program and arguments, before the app's id.
     command: Vec<String>,
 }
@@ -52,7 +56,7 @@ impl Published {
 impl Menu {
     /// The menu of this user, where the desktop looks for it: `$XDG_DATA_HOME`, else `~/.local/share`.
     #[must_use]
-    pub fn of_user(workspace: &str, command: Vec<String>) -> Option<Self> {
+    pub fn of_user(label: &str, command: Vec<String>) -> Option<Self> {
         let absolute = |name| {
             std::env::var_os(name)
                 .map(PathBuf::from)
@@ -60,12 +64,12 @@ impl Menu {
         };
         let data =
             absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")))?;
-        Some(Self::below(&data, workspace, command))
+        Some(Self::below(&data, label, command))
     }
 
     /// A menu below another data folder.
     #[must_use]
-    pub fn below(data: &Path, workspace: &str, command: Vec<String>) -> Self {
+    pub fn below(data: &Path, label: &str, command: Vec<String>) -> Self {
         let plain = |c: char| {
             if c.is_ascii_alphanumeric() || c == '_' {
                 c
@@ -73,15 +77,15 @@ impl Menu {
                 '-'
             }
         };
+        let name: String = label.chars().take(64).map(plain).collect();
+        let session = Sha256::digest(command.join("\0"));
+        let session: String = session[..4].iter().map(|b| format!("{b:02x}")).collect();
         Self {
             folder: data.join("applications"),
-            workspace: workspace.chars().take(64).map(plain).collect(),
+            prefix: format!("medley-{name}-{session}."),
+            label: label.to_owned(),
             command,
         }
-    }
-
-    fn prefix(&self) -> String {
-        format!("medley-{}.", self.workspace)
     }
 
     /// Makes the menu show exactly these apps: adds, renames, removes. Each entry appears whole or not at
@@ -94,7 +98,7 @@ impl Menu {
             .map_err(Error::file("cannot make the menu's folder", &self.folder))?;
         let mut kept = BTreeSet::new();
         for app in apps {
-            let name = format!("{}{}.desktop", self.prefix(), app.id);
+            let name = format!("{}{}.desktop", self.prefix, app.id);
             let path = self.folder.join(&name);
             let entry = self.entry(title, app);
             if std::fs::read(&path).ok().as_deref() != Some(entry.as_bytes()) {
@@ -124,14 +128,14 @@ impl Menu {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Error::file("cannot list the menu", &self.folder)(error)),
         };
-        let prefix = self.prefix();
+        let prefix = &self.prefix;
         for entry in entries.flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             let id = name
-                .strip_prefix(&prefix)
+                .strip_prefix(prefix.as_str())
                 .and_then(|rest| rest.strip_suffix(".desktop"));
-            let ours = id.is_some_and(|id| medley_wire::AppId::parse(id).is_some());
+            let ours = id.is_some_and(|id| AppId::parse(id).is_some());
             if ours && which(&name) {
                 let path = entry.path();
                 std::fs::remove_file(&path)
@@ -146,7 +150,9 @@ impl Menu {
         for word in self.command.iter().chain([&app.id]) {
             let _ = write!(exec, "{} ", quoted(word));
         }
-        let class = format!("medley-{}.{}", self.workspace, app.id);
+        let class = AppId::parse(&app.id)
+            .unwrap_or(AppId::NONE)
+            .class(&self.label);
         format!(
             "[Desktop Entry]\nType=Application\nVersion=1.5\nName={}\nComment={}\nExec={}\nTerminal=false\n\
              StartupNotify=true\nStartupWMClass={class}\nCategories=X-Medley;\nX-Medley-App={}\n",
@@ -223,16 +229,19 @@ mod tests {
         other.publish("home", &[app(1, "Editor")]).unwrap();
         std::fs::write(folder.join("medley-of-fice.note.desktop"), "not ours").unwrap();
         menu.publish("office", &[app(2, "Terminal")]).unwrap();
-        let terminal = format!("medley-of-fice.{:032x}.desktop", 2);
-        let home = format!("medley-home.{:032x}.desktop", 1);
-        assert_eq!(
-            names(&folder),
-            [
-                home.clone(),
-                terminal.clone(),
-                "medley-of-fice.note.desktop".into()
-            ]
-        );
+        let terminal = format!("{}{:032x}.desktop", menu.prefix, 2);
+        let home = format!("{}{:032x}.desktop", other.prefix, 1);
+        // The same disk's name, another session.
+        let twin = Menu::below(data.path(), "of/fice", vec!["medley".into()]);
+        twin.publish("office", &[app(9, "Editor")]).unwrap();
+        twin.clear().unwrap();
+        let mut expected = [
+            home.clone(),
+            terminal.clone(),
+            "medley-of-fice.note.desktop".into(),
+        ];
+        expected.sort();
+        assert_eq!(names(&folder), expected);
         let text = std::fs::read_to_string(folder.join(terminal)).unwrap();
         let exec = format!(
             "Exec=\"medley\" \"run\" \"/home/a b/office\" \"{:032x}\"\n",

@@ -39,9 +39,14 @@ pub(crate) struct Presenter {
 pub(crate) struct Events(BufReader<ChildStdout>);
 
 impl Command {
-    pub(crate) fn start(&self) -> Result<(Presenter, Events)> {
+    /// Starts one; a locked one shows nothing before it is told to.
+    pub(crate) fn start(&self, locked: bool) -> Result<(Presenter, Events)> {
         let mut command = std::process::Command::new(&self.program);
-        command.args(["--json", "--commands", "--workspace", &self.workspace]);
+        command.args(["--json", "--commands"]);
+        command.arg(format!("--workspace={}", self.workspace));
+        if locked {
+            command.arg("--locked");
+        }
         for (option, path) in [
             ("--gui", Some(&self.gui)),
             ("--control", Some(&self.control)),

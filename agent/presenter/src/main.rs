@@ -74,6 +74,9 @@ struct Arguments {
     /// Read commands from standard input, and end with it: lock, unlock, resync, apps, launch ID, quit.
     #[arg(long)]
     commands: bool,
+    /// Begin locked: nothing of the guest is shown until the command `unlock`.
+    #[arg(long)]
+    locked: bool,
     /// Go on without a sandbox, for debugging.
     #[arg(long)]
     no_sandbox: bool,
@@ -143,6 +146,7 @@ fn options(arguments: Arguments) -> Options {
         record: arguments.record,
         json: arguments.json,
         commands: arguments.commands,
+        locked: arguments.locked,
         no_sandbox: arguments.no_sandbox,
     }
 }

@@ -45,6 +45,8 @@ pub struct Options {
     pub json: bool,
     /// Commands come over standard input, and the end of it is the end.
     pub commands: bool,
+    /// Show nothing of the guest until somebody unlocks.
+    pub locked: bool,
     /// Go on without a sandbox.
     pub no_sandbox: bool,
 }
@@ -134,7 +136,10 @@ pub fn run(options: Options) -> Result<Ending> {
         "ready",
         json!({ "landlock": landlock, "seccomp": enforced.is_some() }),
     );
-    let model = Model::new(policy, options.dress.frame, display.layout().clone());
+    let mut model = Model::new(policy, options.dress.frame, display.layout().clone());
+    if options.locked {
+        model.host(HostEvent::Lock, Duration::ZERO);
+    }
     let presenter = Presenter {
         display,
         model,

@@ -1,6 +1,6 @@
 //! What the process may do once it listens to a guest: read and write what is open, take memory, look at the
-//! clock. It cannot open a file, start a program, or make a socket: whoever took it over could draw windows
-//! of the guest's and hear its keys, which the guest can anyway.
+//! clock. It cannot open a file, start a program, or make a socket. What stays open is the way to the display:
+//! X trusts every client, so that whoever took the process over could see and steer this desktop.
 use crate::error::{Error, Result};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
@@ -33,7 +33,6 @@ const NEEDED: &[libc::c_long] = &[
     libc::SYS_shutdown,
     libc::SYS_ppoll,
     libc::SYS_close,
-    libc::SYS_fcntl,
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
@@ -100,6 +99,16 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, vec![SeccompRule::new(vec![plain.clone()])?]);
     }
+    // Not whom a descriptor signals, and how.
+    let of = |command: libc::c_int| {
+        let equal = SeccompCmpOp::Eq;
+        let command = u64::from(command.unsigned_abs());
+        let condition = SeccompCondition::new(1, SeccompCmpArgLen::Dword, equal, command)?;
+        SeccompRule::new(vec![condition])
+    };
+    let harmless = [libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD_CLOEXEC];
+    let harmless: Result<Vec<_>, _> = harmless.into_iter().map(of).collect();
+    rules.insert(libc::SYS_fcntl, harmless?);
     // Abort, which is a signal to itself.
     let own = SeccompCondition::new(
         0,

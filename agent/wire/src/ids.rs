@@ -2,6 +2,8 @@
 use crate::codec::{Reader, Wire, Writer};
 use crate::fault::Fault;
 use crate::fuzz::Dice;
+use alloc::format;
+use alloc::string::String;
 use core::fmt;
 use core::num::NonZeroU32;
 
@@ -68,6 +70,20 @@ impl AppId {
     #[must_use]
     pub const fn new(digest: [u8; 16]) -> Self {
         Self(digest)
+    }
+
+    /// The class of the app's windows on the host, by which a desktop finds them for a menu's entry.
+    #[must_use]
+    pub fn class(self, workspace: &str) -> String {
+        let safe = |letter: char| {
+            if letter.is_ascii_alphanumeric() || letter == '-' || letter == '_' {
+                letter
+            } else {
+                '_'
+            }
+        };
+        let workspace: String = workspace.chars().map(safe).collect();
+        format!("medley-{workspace}.{self}")
     }
 
     /// The app that [`fmt::Display`] has written so.

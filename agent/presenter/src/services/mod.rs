@@ -37,6 +37,10 @@ pub struct Policy {
     pub workspace: String,
 }
 
+/// Messages on the control channel: all apps several times over at once, and then far more than a person causes.
+const MESSAGES: u32 = 8192;
+const MESSAGES_PER_SECOND: u32 = 512;
+
 /// What came of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -78,6 +82,7 @@ pub struct Services {
     launches: u32,
     lists: u32,
     logs: crate::model::Rate,
+    messages: crate::model::Rate,
     began: Instant,
 }
 
@@ -121,6 +126,7 @@ impl Services {
             launches: std::process::id().wrapping_mul(256),
             lists: 0,
             logs: crate::model::Rate::new(LOGS_PER_SECOND, LOGS_PER_SECOND),
+            messages: crate::model::Rate::new(MESSAGES, MESSAGES_PER_SECOND),
             began: Instant::now(),
         };
         let mut allowed = Allowed::NONE;
@@ -298,6 +304,10 @@ impl Services {
 
     fn control(&mut self, message: &control::FromGuest<'_>, report: &Report) -> Result<()> {
         use control::FromGuest;
+        let now = self.now();
+        if !self.messages.take(now) {
+            return Err(Error::Service { service: "control" });
+        }
         match message {
             FromGuest::Stage(stage) => report.say(
                 "stage",

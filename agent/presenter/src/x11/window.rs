@@ -219,7 +219,7 @@ impl Display {
         let Some(host) = self.windows.get(&window) else {
             return Ok(());
         };
-        let name = class_name(&self.dress.workspace, app);
+        let name = app.class(&self.dress.workspace);
         let value = format!("{name}\0{name}\0");
         let (property, kind) = (AtomEnum::WM_CLASS, AtomEnum::STRING);
         self.conn
@@ -402,19 +402,6 @@ impl Display {
     }
 }
 
-/// `medley-` workspace `.` app.
-fn class_name(workspace: &str, app: AppId) -> String {
-    let safe = |letter: char| {
-        if letter.is_ascii_alphanumeric() || letter == '-' || letter == '_' {
-            letter
-        } else {
-            '_'
-        }
-    };
-    let workspace: String = workspace.chars().map(safe).collect();
-    format!("medley-{workspace}.{app}")
-}
-
 /// An icon as `_NET_WM_ICON` has it, with a corner in the workspace's colour: in a task bar a guest's icon can
 /// look like anything, but never like the host's.
 fn badge(size: Size, pixels: &[u8], look: crate::frame::Look) -> Vec<u32> {
@@ -449,7 +436,7 @@ mod tests {
 
     #[test]
     fn a_class_is_made_of_the_workspace_and_digits() {
-        let name = class_name("Büro XP/7\0", AppId::new([7; 16]));
+        let name = AppId::new([7; 16]).class("Büro XP/7\0");
         assert_eq!(name, format!("medley-B_ro_XP_7_.{}", "07".repeat(16)));
     }
 

@@ -210,8 +210,11 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     let mut session = session?;
     session.join(uplink);
     if let Some(ground) = ground {
-        let windows = args.windows.show(ground, &args.disk.disk, &folder_path)?;
-        notices.windows = Some(windows);
+        // A machine that woke is worth more than its windows.
+        match args.windows.show(ground, &args.disk.disk, &folder_path) {
+            Ok(windows) => notices.windows = Some(windows),
+            Err(failure) => ui.note(format_args!("medley: there are no windows: {failure}")),
+        }
     }
     if args.sleep.keep_booted {
         session.can_sleep()?;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use clap::Args;
 use medley_host::menu::{Menu, Published};
@@ -18,6 +18,8 @@ use crate::run_dir::RunDir;
 
 /// Of the memory that host and guest share for pixels: two frames of a large screen, and some more.
 const POOL_MIB: u32 = 64;
+/// Of what happened, so much waits to be told.
+const NOTICES: usize = 64;
 /// The program that shows windows; it lies beside this one.
 const PRESENTER: &str = "medley-presenter";
 
@@ -41,6 +43,7 @@ pub struct WindowArgs {
         value_name = "RRGGBB",
         requires = "windows",
         default_value = "0000c0",
+        value_parser = colour,
         help_heading = "Windows"
     )]
     colour: String,
@@ -67,6 +70,12 @@ pub struct WindowArgs {
     /// When this desktop may have what was copied in the guest: Super+Shift+C
     #[arg(long, value_enum, default_value_t = Clipboard::Denied, requires = "windows", help_heading = "Windows")]
     clipboard_out: Clipboard,
+}
+
+fn colour(text: &str) -> Result<String, String> {
+    let digits = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let wrong = || "a colour is six hexadecimal digits, as in 0000c0".to_owned();
+    digits.then(|| text.to_owned()).ok_or_else(wrong)
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -151,7 +160,7 @@ impl WindowArgs {
             pool: Some(ground.pool.path().join("pixels")),
             options: options.map(OsString::from).collect(),
         };
-        let (notify, notices) = channel();
+        let (notify, notices) = sync_channel(NOTICES);
         let mut desk = Desk::open(command, notify)?;
         let answers = desk.answer_in(session)?;
         let published = match self.publish.iter().any(|name| name == "all") {
@@ -186,7 +195,7 @@ impl Windows {
 
     /// What happened since it was last asked.
     pub fn notices(&self) -> impl Iterator<Item = Notice> {
-        self.notices.try_iter()
+        self.notices.try_iter().take(NOTICES)
     }
 }
 
