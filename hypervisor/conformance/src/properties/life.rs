@@ -201,7 +201,9 @@ pub fn a_dead_hypervisor_is_seen(bench: &mut Bench<'_>) -> Result<()> {
     let exit = guest.end(bench)?;
     ensure!(exit.reason == StopReason::Died, "it ended so: {exit:?}");
     let ended = |event: &Event| matches!(event, Event::Stopped(_));
-    let seen = events_until(&events, bench.fixture.patience, ended)?;
+    let mut seen = events_until(&events, bench.fixture.patience, ended)?;
+    // A back end that hears of its machines from elsewhere may tell of the start only now.
+    seen.retain(|event| *event != Event::Started);
     ensure!(seen == [Event::Stopped(exit)], "the events were {seen:?}");
     refused(
         "pause after the end",
