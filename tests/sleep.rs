@@ -3,14 +3,14 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hkdf::Hkdf;
 use medley_sealing::{Cancel, ErrorKind, SealedFile, WrappingKey};
-use medley_tests::{READY, Running, Workspace, run, typed};
+use medley_tests::{Guest, READY, Workspace, typed};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use sha2::Sha256;
@@ -28,28 +28,6 @@ const MARKER: [&str; 3] = [
     "only-the-memory-of-",
     "this-guest-has-held",
 ];
-
-fn session(workspace: &Workspace) -> PathBuf {
-    workspace.path("session")
-}
-
-fn booting(workspace: &Workspace, extra: &[&str]) -> Command {
-    let mut boot = workspace.on_disk(&["boot", "--ready-marker", READY]);
-    boot.args(["--timeout", "420", "--session"])
-        .arg(session(workspace))
-        .args(extra);
-    boot
-}
-
-/// A run of the session that a script drives; what the guest said, and the report.
-fn scripted(workspace: &Workspace, extra: &[&str], steps: &[String]) -> Result<(String, Value)> {
-    let script = workspace.path("script");
-    fs::write(&script, format!("timeout 300\n{}\n", steps.join("\n")))?;
-    let mut boot = booting(workspace, extra);
-    let (report, console) = run(boot.arg("--json").arg("--script").arg(script))?;
-    let report = serde_json::from_str(&report).with_context(|| format!("no JSON: {report}"))?;
-    Ok((console, report))
-}
 
 /// From power-on, through these commands.
 fn booted(commands: &[&str]) -> Vec<String> {
@@ -135,7 +113,7 @@ fn sleeps_and_goes_on(over: &str) -> Result<()> {
                 >/dev/null 2>&1 & echo $! > /tmp/worker";
     let first = [&extra[..], &["--memory", "512"]].concat();
     let steps = suspended(booted(&[&mark, memory, disk, work, FLUSH]));
-    let (before, report) = scripted(&workspace, &first, &steps)?;
+    let (before, report) = workspace.scripted(&first, &steps)?;
     let slept = &report["session"]["slept"];
     ensure!(
         report["exit"] == "suspended" && slept["state_bytes"].as_u64() > Some(128 << 20),
@@ -154,7 +132,7 @@ fn sleeps_and_goes_on(over: &str) -> Result<()> {
     let mut held = holders(&workspace.path(""), &[&marker])?;
     held.extend(holders(Path::new("/dev/shm"), &[&marker])?);
     held.extend(holders(
-        &session(&workspace),
+        &workspace.session_folder(),
         &[
             banner,
             "MEDLEY-GUEST-READY",
@@ -175,7 +153,7 @@ fn sleeps_and_goes_on(over: &str) -> Result<()> {
     ]);
     // More memory is asked for than the machine has that slept.
     let again = [&extra[..], &["--memory", "600"]].concat();
-    let (after, report) = scripted(&workspace, &again, &steps)?;
+    let (after, report) = workspace.scripted(&again, &steps)?;
     println!(
         "{over}: resumed in {} s",
         report["session"]["seconds_to_begin"]
@@ -225,8 +203,8 @@ fn state_key(workspace: &Workspace) -> Result<WrappingKey> {
 fn asleep(extra: &[&str]) -> Result<(Workspace, Vec<u8>)> {
     let workspace = Workspace::new(TINY)?;
     let extra = [&["--memory", "192"], extra].concat();
-    scripted(&workspace, &extra, &suspended(booted(&[FLUSH])))?;
-    let state = fs::read(session(&workspace).join("state"))?;
+    workspace.scripted(&extra, &suspended(booted(&[FLUSH])))?;
+    let state = fs::read(workspace.session_folder().join("state"))?;
     Ok((workspace, state))
 }
 
@@ -261,7 +239,7 @@ fn guest_state_that_is_not_as_it_was_written_is_refused() -> Result<()> {
         .map(drop)
         .unwrap_err();
     ensure!(refused.kind() == ErrorKind::Key, "{refused}");
-    let folder = session(&workspace);
+    let folder = workspace.session_folder();
     let overlay = fs::read(folder.join("overlay"))?;
     let flipped = |at: usize| {
         let mut bytes = state.clone();
@@ -277,7 +255,7 @@ fn guest_state_that_is_not_as_it_was_written_is_refused() -> Result<()> {
         fs::write(folder.join("overlay"), &overlay)?;
         fs::write(folder.join("state"), bad)?;
         let (console, report) =
-            scripted(&workspace, &["--memory", "192"], &booted(&["cat /note"]))?;
+            workspace.scripted(&["--memory", "192"], &booted(&["cat /note"]))?;
         ensure!(
             codes(&report) == ["state-refused"] && report["session"]["began"] == "boot",
             "{what}: {report}"
@@ -292,7 +270,7 @@ fn guest_state_that_is_not_as_it_was_written_is_refused() -> Result<()> {
     // One of another key may be right beside another disk: it stays until somebody says otherwise.
     fs::write(folder.join("overlay"), &overlay)?;
     fs::write(folder.join("state"), &foreign)?;
-    let stays = booting(&workspace, &["--memory", "192"]).output()?;
+    let stays = workspace.booting(&["--memory", "192"]).output()?;
     let said = String::from_utf8_lossy(&stays.stderr).into_owned();
     ensure!(
         !stays.status.success() && said.contains("--boot-anew"),
@@ -300,7 +278,7 @@ fn guest_state_that_is_not_as_it_was_written_is_refused() -> Result<()> {
     );
     ensure!(fs::read(folder.join("state"))? == foreign, "it was dropped");
     let extra = ["--memory", "192", "--boot-anew"];
-    let (console, _) = scripted(&workspace, &extra, &booted(&["cat /note"]))?;
+    let (console, _) = workspace.scripted(&extra, &booted(&["cat /note"]))?;
     ensure!(console.contains("flushed-before-the-sleep"), "{console}");
     workspace.assert_nothing_left()
 }
@@ -309,14 +287,11 @@ fn guest_state_that_is_not_as_it_was_written_is_refused() -> Result<()> {
 fn guest_state_is_out_of_date_once_the_session_went_on() -> Result<()> {
     let (workspace, state) = asleep(&[])?;
     let went_on = typed(&["echo later > /later; sync"]);
-    let (_, report) = scripted(&workspace, &[], &went_on)?;
+    let (_, report) = workspace.scripted(&[], &went_on)?;
     ensure!(codes(&report) == ["resumed"], "{report}");
-    fs::write(session(&workspace).join("state"), state)?;
-    let (console, report) = scripted(
-        &workspace,
-        &["--memory", "192"],
-        &booted(&["cat /note /later"]),
-    )?;
+    fs::write(workspace.session_folder().join("state"), state)?;
+    let (console, report) =
+        workspace.scripted(&["--memory", "192"], &booted(&["cat /note /later"]))?;
     ensure!(codes(&report) == ["state-outdated"], "{report}");
     ensure!(
         console.contains("flushed-before-the-sleep") && console.contains("later"),
@@ -329,11 +304,11 @@ fn guest_state_is_out_of_date_once_the_session_went_on() -> Result<()> {
 fn guest_writes_of_a_revertible_session_last_as_long_as_its_sleep() -> Result<()> {
     let (workspace, _) = asleep(&["--revertible"])?;
     let there = ["cat /note || echo IT IS GONE"];
-    let (console, report) = scripted(&workspace, &["--revertible"], &typed(&there))?;
+    let (console, report) = workspace.scripted(&["--revertible"], &typed(&there))?;
     ensure!(codes(&report) == ["resumed"], "{report}");
     ensure!(console.contains("flushed-before-the-sleep"), "{console}");
     let extra = ["--revertible", "--memory", "192"];
-    let (console, report) = scripted(&workspace, &extra, &booted(&there))?;
+    let (console, report) = workspace.scripted(&extra, &booted(&there))?;
     ensure!(report["session"]["began"] == "boot", "{report}");
     ensure!(console.contains("IT IS GONE"), "{console}");
     workspace.assert_nothing_left()
@@ -344,10 +319,10 @@ fn guest_begins_from_its_kept_boot_each_time_anew() -> Result<()> {
     let workspace = Workspace::new(TINY)?;
     let extra = ["--revertible", "--keep-booted", "--memory", "192"];
     let commands = ["cat /note || echo IT IS GONE", FLUSH];
-    let (_, report) = scripted(&workspace, &extra, &booted(&commands))?;
+    let (_, report) = workspace.scripted(&extra, &booted(&commands))?;
     let boot = report["seconds_to_ready"].as_f64().context("not ready")?;
     for round in 0..2 {
-        let (console, report) = scripted(&workspace, &extra, &typed(&commands))?;
+        let (console, report) = workspace.scripted(&extra, &typed(&commands))?;
         let begin = report["session"]["seconds_to_begin"].as_f64();
         let begin = begin.context("no time")?;
         println!("boot {boot:.2} s, from the kept boot {begin:.2} s");
@@ -361,63 +336,38 @@ fn guest_begins_from_its_kept_boot_each_time_anew() -> Result<()> {
     workspace.assert_nothing_left()
 }
 
-/// A guest that a keyboard drives.
-struct Typist {
-    running: Running,
-    commands: u32,
-}
-
-impl Typist {
-    fn start(command: Command) -> Result<Self> {
-        let mut running = Running::start_with_input(command)?;
-        running.wait_for(READY, LIMIT)?;
-        Ok(Self {
-            running,
-            commands: 0,
-        })
-    }
-
-    fn run(&mut self, command: &str) -> Result<()> {
-        self.commands += 1;
-        let id = format!("k{}", self.commands);
-        self.running.type_line(&format!("{id} {command}"))?;
-        self.running.wait_for(&format!("MEDLEY-END {id} 0"), LIMIT)
-    }
-
-    /// Asks it to sleep, and waits until it says why it does not.
-    fn refuses_to_sleep(&mut self, why: &str) -> Result<()> {
-        self.running.signal(Signal::SIGUSR1)?;
-        self.running.wait_for("the machine does not sleep", LIMIT)?;
-        self.running.wait_for(why, LIMIT)?;
-        self.run("echo it runs on; dd if=/dev/urandom of=/on bs=64k count=4 conv=fsync")
-    }
-
-    fn end(mut self) -> Result<()> {
-        self.running.signal(Signal::SIGTERM)?;
-        self.running.wait(LIMIT).map(drop)
-    }
+/// Asks a guest to sleep, and waits until it says why it does not.
+fn refuses_to_sleep(guest: &mut Guest, why: &str) -> Result<()> {
+    guest.running.signal(Signal::SIGUSR1)?;
+    guest
+        .running
+        .wait_for("the machine does not sleep", LIMIT)?;
+    guest.running.wait_for(why, LIMIT)?;
+    guest
+        .run("echo it runs on; dd if=/dev/urandom of=/on bs=64k count=4 conv=fsync")
+        .map(drop)
 }
 
 #[test]
 fn guest_runs_on_when_the_disk_is_too_full_for_its_sleep() -> Result<()> {
     let workspace = Workspace::new(TINY)?;
-    fs::create_dir(session(&workspace))?;
+    fs::create_dir(workspace.session_folder())?;
     // A file system of its own, that only this session sees.
-    let boot = booting(&workspace, &["--memory", "192"]);
+    let boot = workspace.booting(&["--memory", "192"]);
     let mut inside = Command::new("unshare");
     inside
         .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
         .arg("mount -t tmpfs -o size=40m none \"$0\" && exec \"$@\"")
-        .arg(session(&workspace))
+        .arg(workspace.session_folder())
         .arg(boot.get_program())
         .args(boot.get_args())
         .env("TMPDIR", workspace.path("tmp"))
         .env_remove("XDG_RUNTIME_DIR");
-    let mut typist = Typist::start(inside)?;
-    typist.run("dd if=/dev/urandom of=/tmp/noise bs=1M count=64")?;
-    typist.refuses_to_sleep("free some space")?;
-    let root = format!("/proc/{}/root", typist.running.pid());
-    let inside = Path::new(&root).join(session(&workspace).strip_prefix("/")?);
+    let mut guest = Guest::ready(inside)?;
+    guest.run("dd if=/dev/urandom of=/tmp/noise bs=1M count=64")?;
+    refuses_to_sleep(&mut guest, "free some space")?;
+    let root = format!("/proc/{}/root", guest.running.pid());
+    let inside = Path::new(&root).join(workspace.session_folder().strip_prefix("/")?);
     let mut names: Vec<_> = fs::read_dir(inside)?
         .flatten()
         .map(|entry| entry.file_name())
@@ -427,19 +377,19 @@ fn guest_runs_on_when_the_disk_is_too_full_for_its_sleep() -> Result<()> {
         names == ["overlay", "session.lock"],
         "left behind: {names:?}"
     );
-    typist.end()
+    guest.end()
 }
 
 #[test]
 fn guest_session_runs_once_at_a_time() -> Result<()> {
     let workspace = Workspace::new(TINY)?;
-    let mut typist = Typist::start(booting(&workspace, &["--memory", "192"]))?;
-    let second = booting(&workspace, &["--memory", "192"]).output()?;
+    let mut guest = Guest::ready(workspace.booting(&["--memory", "192"]))?;
+    let second = workspace.booting(&["--memory", "192"]).output()?;
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     ensure!(second.status.code() == Some(6), "{}\n{said}", second.status);
     ensure!(said.contains("the session runs already"), "{said}");
-    typist.run(FLUSH)?;
-    typist.end()
+    guest.run(FLUSH)?;
+    guest.end()
 }
 
 #[test]
@@ -447,10 +397,12 @@ fn guest_of_a_plain_disk_does_not_sleep_and_runs_on() -> Result<()> {
     let workspace = Workspace::new(TINY)?;
     let plain = std::env::var_os(TINY).unwrap();
     let mut boot = workspace.medley(&["boot", "--ready-marker", READY, "--memory", "192"]);
-    boot.arg(plain).arg("--session").arg(session(&workspace));
-    let mut typist = Typist::start(boot)?;
-    typist.refuses_to_sleep("the disk is not encrypted")?;
-    typist.end()?;
-    ensure!(!session(&workspace).join("state").exists());
+    boot.arg(plain)
+        .arg("--session")
+        .arg(workspace.session_folder());
+    let mut guest = Guest::ready(boot)?;
+    refuses_to_sleep(&mut guest, "the disk is not encrypted")?;
+    guest.end()?;
+    ensure!(!workspace.session_folder().join("state").exists());
     workspace.assert_nothing_left()
 }

@@ -147,6 +147,28 @@ impl Workspace {
         Ok((console, report))
     }
 
+    /// The folder of a session that can sleep.
+    pub fn session_folder(&self) -> PathBuf {
+        self.path("session")
+    }
+
+    /// `medley boot --session` in that folder.
+    pub fn booting(&self, extra: &[&str]) -> Command {
+        let mut boot = self.on_disk(&["boot", "--ready-marker", READY, "--timeout", "420"]);
+        boot.arg("--session").arg(self.session_folder()).args(extra);
+        boot
+    }
+
+    /// A run of that session that a script drives; what the guest said, and the report.
+    pub fn scripted(&self, extra: &[&str], steps: &[String]) -> Result<(String, Value)> {
+        let script = self.path("script");
+        std::fs::write(&script, format!("timeout 300\n{}\n", steps.join("\n")))?;
+        let mut boot = self.booting(extra);
+        let (report, console) = run(boot.arg("--json").arg("--script").arg(script))?;
+        let report = serde_json::from_str(&report).with_context(|| format!("no JSON: {report}"))?;
+        Ok((console, report))
+    }
+
     /// Fails if anything of a session that ended is still there: files, sockets, mounts.
     pub fn assert_nothing_left(&self) -> Result<()> {
         let left: Vec<_> = std::fs::read_dir(self.path("tmp"))?
@@ -341,6 +363,85 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// What the guest said to the command of this number, of [`typed`] ones or of a [`Guest`]'s.
+pub fn answer(console: &str, command: usize) -> Result<String> {
+    let id = format!("c{command}");
+    let text = console.replace('\r', "");
+    let (_, after) = text
+        .split_once(&format!("MEDLEY-BEGIN {id}\n"))
+        .with_context(|| format!("no {id}:\n{console}"))?;
+    let end = format!("MEDLEY-END {id} ");
+    let (said, _) = after.split_once(&end).context("no end")?;
+    Ok(said.trim().to_owned())
+}
+
+/// A guest that is typed to.
+pub struct Guest {
+    /// The medley that runs it.
+    pub running: Running,
+    commands: usize,
+}
+
+impl Guest {
+    /// How long it may take over anything.
+    const LIMIT: Duration = Duration::from_secs(300);
+
+    /// Starts it; it need not be ready.
+    pub fn start(command: Command) -> Result<Self> {
+        Ok(Self {
+            running: Running::start_with_input(command)?,
+            commands: 0,
+        })
+    }
+
+    /// Starts it, and waits until it takes commands.
+    pub fn ready(command: Command) -> Result<Self> {
+        let mut guest = Self::start(command)?;
+        guest.running.wait_for(READY, Self::LIMIT)?;
+        Ok(guest)
+    }
+
+    /// What a command says, and its status.
+    pub fn try_run(&mut self, command: &str) -> Result<(String, String)> {
+        self.commands += 1;
+        self.running
+            .type_line(&format!("c{} {command}", self.commands))?;
+        let end = format!("MEDLEY-END c{} ", self.commands);
+        self.running.wait_for(&end, Self::LIMIT)?;
+        let said = self.running.said();
+        let status = said.split_once(&end).map_or("", |(_, rest)| rest);
+        let status = status.split_whitespace().next().unwrap_or_default();
+        Ok((answer(said, self.commands)?, status.to_owned()))
+    }
+
+    /// What a command says that must not fail.
+    pub fn run(&mut self, command: &str) -> Result<String> {
+        let (said, status) = self.try_run(command)?;
+        ensure!(status == "0", "{command}: {status}\n{said}");
+        Ok(said)
+    }
+
+    /// Runs a command until it says this.
+    pub fn until(&mut self, command: &str, wanted: &str) -> Result<()> {
+        let end = Instant::now() + Self::LIMIT;
+        loop {
+            let (said, _) = self.try_run(command)?;
+            if said.contains(wanted) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "{command}: {said}");
+        }
+    }
+
+    /// Ends it by a signal; it says that it was.
+    pub fn end(mut self) -> Result<()> {
+        self.running.signal(Signal::SIGTERM)?;
+        let (status, said) = self.running.wait(Self::LIMIT)?;
+        ensure!(status.code() == Some(143), "{status}\n{said}");
+        Ok(())
     }
 }
 

@@ -3,12 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use medley_tests::{READY, Running, Workspace, run};
+use medley_tests::{Guest, READY, Workspace, run};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
@@ -102,39 +101,26 @@ impl Drop for Desktop {
 
 struct Shown<'a> {
     workspace: &'a Workspace,
-    session: Running,
-    commands: u32,
+    guest: Guest,
 }
 
 impl<'a> Shown<'a> {
     fn start(workspace: &'a Workspace, desktop: &Desktop) -> Result<Self> {
-        let mut boot = workspace.on_disk(&["boot", "--revertible", "--memory", "512", "--windows"]);
-        boot.arg("--session")
-            .arg(workspace.path("session"))
-            .env("DISPLAY", &desktop.display);
+        let mut boot = workspace.booting(&["--revertible", "--memory", "512", "--windows"]);
+        boot.env("DISPLAY", &desktop.display);
         Ok(Self {
             workspace,
-            session: Running::start_with_input(boot)?,
-            commands: 0,
+            guest: Guest::start(boot)?,
         })
     }
 
     fn ask(&self, verb: &[&str], rest: &[&str]) -> Result<Value> {
         let mut command = self.workspace.medley(verb);
-        command.arg(self.folder()).args(rest).arg("--json");
+        command
+            .arg(self.workspace.session_folder())
+            .args(rest)
+            .arg("--json");
         Ok(serde_json::from_str(&run(&mut command)?.0)?)
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.workspace.path("session")
-    }
-
-    /// Runs a command on the guest's console.
-    fn guest(&mut self, command: &str) -> Result<()> {
-        self.commands += 1;
-        let id = format!("w{}", self.commands);
-        self.session.type_line(&format!("{id} {command}"))?;
-        self.session.wait_for(&format!("MEDLEY-END {id} 0"), LIMIT)
     }
 }
 
@@ -143,9 +129,9 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     let workspace = Workspace::new(DEBIAN)?;
     let desktop = Desktop::start()?;
     let mut shown = Shown::start(&workspace, &desktop)?;
-    shown.session.wait_for(READY, LIMIT)?;
+    shown.guest.running.wait_for(READY, LIMIT)?;
     let begun = Instant::now();
-    while !shown.folder().join("windows.sock").exists() {
+    while !workspace.session_folder().join("windows.sock").exists() {
         ensure!(begun.elapsed() < LIMIT, "no socket");
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -161,16 +147,18 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     let first = desktop.windows()?.remove(0);
     desktop.xdotool(&["windowactivate", "--sync", &first])?;
     desktop.enter("echo typed on the host >/tmp/typed")?;
-    shown.guest("until grep 'typed on the host' /tmp/typed; do sleep 0.3; done")?;
+    shown
+        .guest
+        .run("until grep 'typed on the host' /tmp/typed; do sleep 0.3; done")?;
 
     // The presenter is killed.
-    let presenter = shown.session.child_with("medley-presenter")?;
+    let presenter = shown.guest.running.child_with("medley-presenter")?;
     kill(presenter, Signal::SIGKILL)?;
     let gone = desktop.until(0, LIMIT)?;
     let presenter = desktop.until(2, BACK).context("the presenter was killed")?;
 
     // The agent is killed; its apps live on.
-    shown.guest(
+    shown.guest.run(
         "old=$(pgrep -ox medley-guest) && kill -KILL $old && sleep 1 && test $(pgrep -ox medley-guest) != $old && pgrep -c xterm",
     )?;
     let begun = Instant::now();
@@ -186,11 +174,13 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     let first = desktop.windows()?.remove(0);
     desktop.xdotool(&["windowactivate", "--sync", &first])?;
     desktop.enter("echo and once more >/tmp/again")?;
-    shown.guest("until grep 'and once more' /tmp/again; do sleep 0.3; done")?;
+    shown
+        .guest
+        .run("until grep 'and once more' /tmp/again; do sleep 0.3; done")?;
 
     // The machine sleeps, and wakes.
-    shown.session.signal(Signal::SIGUSR1)?;
-    let (status, said) = shown.session.wait(LIMIT)?;
+    shown.guest.running.signal(Signal::SIGUSR1)?;
+    let (status, said) = shown.guest.running.wait(LIMIT)?;
     ensure!(status.success(), "{status}\n{said}");
     desktop.until(0, LIMIT)?;
     let mut shown = Shown::start(&workspace, &desktop)?;
@@ -199,13 +189,13 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
         .until(2, Duration::from_secs(30))
         .context("the machine has slept")?;
     let woke = begun.elapsed();
-    shown.guest("pgrep -c xterm; cat /tmp/typed")?;
+    shown.guest.run("pgrep -c xterm; cat /tmp/typed")?;
     println!(
         "windows back: presenter killed {presenter:?} (gone after {gone:?}); agent killed: last missing after {dark:?}; \
          woken {woke:?} after the command"
     );
-    shown.session.signal(Signal::SIGTERM)?;
-    shown.session.wait(LIMIT)?;
+    shown.guest.running.signal(Signal::SIGTERM)?;
+    shown.guest.running.wait(LIMIT)?;
     desktop.until(0, LIMIT)?;
     workspace.assert_nothing_left()
 }
