@@ -54,6 +54,13 @@ impl Canvas {
         }
     }
 
+    /// Pixels of the host's own, row by row; whatever is missing is black.
+    #[must_use]
+    pub fn filled(size: Size, mut bytes: Vec<u8>) -> Self {
+        bytes.resize(size.bytes(), 0);
+        Self { size, bytes }
+    }
+
     /// Pixels across and down.
     #[must_use]
     pub const fn size(&self) -> Size {

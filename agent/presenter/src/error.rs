@@ -29,6 +29,30 @@ pub enum Error {
         /// Why.
         source: Box<ReplyOrIdError>,
     },
+    /// The host's compositor cannot be reached.
+    #[error("cannot reach the Wayland compositor {name}; is it running, and may this user use it?")]
+    Compositor {
+        /// Its socket's name.
+        name: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The host's compositor lacks what windows are made of.
+    #[error("the Wayland compositor cannot be used: it has no {what}; show the windows on X11")]
+    Bare {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// The host's compositor is gone, or took something amiss.
+    #[error(
+        "the Wayland compositor failed while {doing}; start the presenter again once it is back"
+    )]
+    Wayland {
+        /// What was being done.
+        doing: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A file cannot be used.
     #[error("cannot {doing} {path}")]
     File {
@@ -61,6 +85,9 @@ pub enum Error {
         /// Which.
         service: &'static str,
     },
+    /// The guest broke a rule of files, print jobs, notes or tray items.
+    #[error(transparent)]
+    Gate(#[from] medley_services::Violation),
     /// The process cannot be locked in.
     #[error(
         "the sandbox cannot be set up: {what}; a kernel with landlock and seccomp is needed, or --no-sandbox"
@@ -89,13 +116,24 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Open { .. } | Self::Unfit { .. } | Self::Display { .. } => 3,
+            Self::Compositor { .. } | Self::Bare { .. } | Self::Wayland { .. } => 3,
             Self::File { .. } | Self::Reach { .. } => 4,
             Self::Channel(medley_link::Error::Fault { .. }) => 6,
             Self::Channel(medley_link::Error::Disagree { .. }) => 7,
             Self::Channel(_) => 5,
-            Self::Violation(_) | Self::Service { .. } => 6,
+            Self::Violation(_) | Self::Service { .. } | Self::Gate(_) => 6,
             Self::Sandbox { .. } => 8,
             Self::System { .. } => 1,
+        }
+    }
+
+    pub(crate) fn wayland(
+        doing: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Wayland {
+            doing,
+            source: Box::new(source),
         }
     }
 

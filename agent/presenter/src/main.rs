@@ -4,15 +4,16 @@ use clap::{Parser, ValueEnum};
 use medley_presenter::frame::{Colour, Frame, Look};
 use medley_presenter::model::Policy;
 use medley_presenter::run::{self, Ending, Options};
+use medley_presenter::screen::{Dress, Server};
 use medley_presenter::services::{self, ClipboardPolicy, Way};
-use medley_presenter::x11::Dress;
+use medley_services::Service;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Shows a guest's windows on this desktop, each in a frame that the guest cannot reach.
 ///
 /// It ends with 0 when it was told to or the guest said farewell, 1 if the system failed it, 2 for wrong
-/// arguments, 3 if the X display failed, 4 if a socket or file cannot be opened, 5 if a channel failed, 6 if
+/// arguments, 3 if the display failed, 4 if a socket or file cannot be opened, 5 if a channel failed, 6 if
 /// the guest broke a rule, 7 if guest and host have no version in common, 8 if there can be no sandbox.
 #[derive(Debug, Parser)]
 #[command(name = "medley-presenter", version)]
@@ -47,7 +48,12 @@ struct Arguments {
     /// The file of the memory that guest and host share for pixels.
     #[arg(long, value_name = "FILE")]
     pool: Option<PathBuf>,
-    /// The X display; by default the environment's.
+    /// The window system. Auto is X11 where it answers, else Wayland: only on X11 can a window be put where
+    /// the guest has it.
+    #[arg(long, value_enum, default_value = "auto")]
+    display_server: DisplayServer,
+    /// The display: `:0` or the like for X11, a socket's name or path for Wayland; by default the
+    /// environment's.
     #[arg(long, value_name = "DISPLAY")]
     display: Option<String>,
     /// Let windows cover a whole monitor.
@@ -65,6 +71,10 @@ struct Arguments {
     /// Bytes of a copy, either way.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 10)]
     clipboard_bytes: u64,
+    /// What guest and host may hand to each other besides: files-in, files-out, print, notes, tray, urls. Who
+    /// starts the presenter does it; the presenter asks for it in events, and is ordered.
+    #[arg(long, value_name = "SERVICES", value_delimiter = ',')]
+    allow: Vec<Service>,
     /// Write what goes over the gui channel to a new file. It will hold what is typed.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -80,6 +90,26 @@ struct Arguments {
     /// Go on without a sandbox, for debugging.
     #[arg(long)]
     no_sandbox: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DisplayServer {
+    /// X11 if it answers, else Wayland.
+    Auto,
+    /// X11.
+    X11,
+    /// Wayland.
+    Wayland,
+}
+
+impl From<DisplayServer> for Server {
+    fn from(server: DisplayServer) -> Self {
+        match server {
+            DisplayServer::Auto => Self::Auto,
+            DisplayServer::X11 => Self::X11,
+            DisplayServer::Wayland => Self::Wayland,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -107,7 +137,7 @@ fn colour(digits: &str) -> Result<Colour, String> {
         .ok_or_else(|| "a colour is six hexadecimal digits, as in 0000c0".to_owned())
 }
 
-/// Pixels of the caption strip: the height of the display's fixed font, with some air.
+/// Pixels of the caption strip: the height of the host's fixed font, with some air.
 const CAPTION: u16 = 18;
 
 fn options(arguments: Arguments) -> Options {
@@ -135,9 +165,11 @@ fn options(arguments: Arguments) -> Options {
                 outward: arguments.clipboard_out.into(),
                 bytes: arguments.clipboard_bytes,
             },
+            allowed: medley_services::Policy::allowing(arguments.allow),
             workspace: policy.workspace.clone(),
         },
         policy,
+        server: arguments.display_server.into(),
         display: arguments.display,
         gui: arguments.gui,
         control: arguments.control,

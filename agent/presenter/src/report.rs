@@ -32,6 +32,18 @@ impl Report {
         let _ = out.flush();
     }
 
+    /// An event of the services': its lines are read by whoever does what this process may not.
+    pub fn told(&self, event: &medley_services::Event) {
+        match serde_json::to_value(event) {
+            Ok(Value::Object(mut values)) => {
+                let name = values.remove("event");
+                let name = name.as_ref().and_then(Value::as_str).unwrap_or_default();
+                self.say(name, Value::Object(values));
+            }
+            Ok(_) | Err(_) => tracing::error!("an event has no words: {event:?}"),
+        }
+    }
+
     /// An event of the model's.
     pub fn event(&self, event: &Event) {
         match event {

@@ -1,14 +1,16 @@
 //! Joins model, display and channels: waits until one of them has something, lets the model decide, and does
 //! what it wants. It never polls: without events it sleeps.
 use crate::canvas::{NoPool, Pool};
+use crate::commands::{Commands, Read};
 use crate::error::{Error, Result};
 use crate::model::{Event, HostEvent, Model, Policy, Violation};
 use crate::record::Record;
 use crate::report::Report;
 use crate::sandbox;
+use crate::screen::{Dress, Screen, Server};
 use crate::services::{self, Services};
-use crate::x11::{Display, Dress};
 use medley_link::{End, Progress};
+use medley_services::Order;
 use medley_wire::gui::{FromGuest, FromHost};
 use medley_wire::{Channel, Features, Hello, Reason};
 use nix::errno::Errno;
@@ -29,6 +31,8 @@ pub struct Options {
     pub policy: Policy,
     /// What holds for everything else.
     pub services: services::Policy,
+    /// Which window system.
+    pub server: Server,
     /// The display; nothing: the environment's.
     pub display: Option<String>,
     /// The gui channel's socket.
@@ -63,7 +67,7 @@ pub enum Ending {
 type Gui = End<FromGuest<'static>, FromHost<'static>>;
 
 struct Presenter {
-    display: Display,
+    screen: Screen,
     model: Model,
     gui: Gui,
     pool: Box<dyn Pool>,
@@ -116,7 +120,11 @@ pub fn run(options: Options) -> Result<Ending> {
         policy.features = policy.features.with(Features::CURSOR_PICTURES);
     }
     let record = options.record.as_deref().map(Record::create).transpose()?;
-    let display = Display::open(options.display.as_deref(), options.dress.clone())?;
+    let mut screen = Screen::open(
+        options.server,
+        options.display.as_deref(),
+        options.dress.clone(),
+    )?;
     let hello = |channel| Hello::new(channel, policy.features, build());
     let gui = End::host(reach("gui", &options.gui)?, hello(Channel::Gui))?;
     let services = Services::open(
@@ -124,24 +132,24 @@ pub fn run(options: Options) -> Result<Ending> {
         options.control.as_deref(),
         options.bulk.as_deref(),
         &reach,
-        &display,
+        &mut screen,
     )?;
     let enforced = if options.no_sandbox {
         None
     } else {
-        Some(sandbox::enter()?)
+        Some(sandbox::enter(screen.calls())?)
     };
     let landlock = enforced.map_or("off", |enforced| enforced.landlock);
     report.say(
         "ready",
-        json!({ "landlock": landlock, "seccomp": enforced.is_some() }),
+        json!({ "landlock": landlock, "seccomp": enforced.is_some(), "display": screen.kind() }),
     );
-    let mut model = Model::new(policy, options.dress.frame, display.layout().clone());
+    let mut model = Model::new(policy, options.dress.frame, screen.layout().clone());
     if options.locked {
         model.host(HostEvent::Lock, Duration::ZERO);
     }
     let presenter = Presenter {
-        display,
+        screen,
         model,
         gui,
         pool,
@@ -160,7 +168,7 @@ impl Presenter {
     }
 
     fn go_on(mut self, commands: bool) -> Result<Ending> {
-        let mut line = Vec::new();
+        let mut lines = Commands::default();
         loop {
             let now = self.now();
             self.model.host(HostEvent::Settled, now);
@@ -176,7 +184,7 @@ impl Presenter {
             }
             let ready = self.wait(commands)?;
             if ready.commands
-                && let Some(ending) = self.command(&mut line)?
+                && let Some(ending) = self.command(&mut lines)?
             {
                 return Ok(ending);
             }
@@ -191,7 +199,7 @@ impl Presenter {
 
     /// Lets the model hear the display.
     fn hear(&mut self) -> Result<bool> {
-        let heard = self.display.hear()?;
+        let heard = self.screen.hear()?;
         let now = self.now();
         for event in heard.events {
             if let (HostEvent::Layout(layout), Some(services)) = (&event, &mut self.services) {
@@ -204,10 +212,10 @@ impl Presenter {
         }
         if let Some(services) = &mut self.services {
             if heard.keymap {
-                services.keymap(&self.display)?;
+                services.keymap(&self.screen)?;
             }
-            for event in &heard.others {
-                services.selection(event, &self.display)?;
+            for said in heard.clipboard {
+                services.said(said, &mut self.screen)?;
             }
         }
         Ok(heard.any)
@@ -216,7 +224,7 @@ impl Presenter {
     /// Does what the model wants, until it wants nothing more.
     fn deal(&mut self) -> Result<()> {
         while let Some(action) = self.model.outbox().actions.pop_front() {
-            self.display.act(action, &self.model)?;
+            self.screen.act(action, &self.model)?;
         }
         while let Some(event) = self.model.outbox().events.pop_front() {
             self.report.event(&event);
@@ -225,10 +233,11 @@ impl Presenter {
             }
         }
         if let Some(services) = &mut self.services {
-            services.work(&mut self.display, &self.model, &self.report)?;
+            services.work(&mut self.screen, &self.model, &self.report)?;
         }
-        self.display.paint(&self.model)?;
-        self.model.host(HostEvent::Painted, self.now());
+        if self.screen.paint(&self.model)? {
+            self.model.host(HostEvent::Painted, self.now());
+        }
         // Before both have greeted, what there is to say waits.
         if self.gui.agreed().is_some() {
             while let Some(message) = self.model.outbox().messages.pop_front() {
@@ -266,6 +275,9 @@ impl Presenter {
         let deadline = [
             self.model.deadline(),
             services.and_then(|services| services.deadline(now)),
+            self.screen
+                .deadline()
+                .map(|at| at.saturating_duration_since(self.began)),
         ];
         let deadline = deadline.into_iter().flatten().min();
         let timeout = match deadline {
@@ -277,10 +289,9 @@ impl Presenter {
             None => PollTimeout::NONE,
         };
         let stdin = std::io::stdin();
-        let mut fds = vec![
-            PollFd::new(self.display.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.gui.as_fd(), self.gui.interest()),
-        ];
+        let mut fds = vec![PollFd::new(self.gui.as_fd(), self.gui.interest())];
+        let screen = self.screen.fds();
+        fds.extend(screen.into_iter().map(|(fd, flags)| PollFd::new(fd, flags)));
         let mut places = [None; 3];
         let wanted = [
             commands.then(|| (stdin.as_fd(), PollFlags::POLLIN)),
@@ -307,7 +318,7 @@ impl Presenter {
                 .is_some_and(|events| !events.is_empty())
         };
         Ok(Ready {
-            gui: happened(Some(1)),
+            gui: happened(Some(0)),
             commands: happened(places[0]),
             control: happened(places[1]),
             bulk: happened(places[2]),
@@ -315,31 +326,13 @@ impl Presenter {
     }
 
     /// Reads commands: `lock`, `unlock` (said by who has asked the host), `resync`, `quit`, and those of the
-    /// services.
-    fn command(&mut self, line: &mut Vec<u8>) -> Result<Option<Ending>> {
-        let mut bytes = [0; 1024];
-        let count = match nix::unistd::read(std::io::stdin(), &mut bytes) {
-            Ok(0) => return self.quit().map(Some),
-            Ok(count) => count,
-            Err(Errno::EINTR | Errno::EAGAIN) => return Ok(None),
-            Err(errno) => {
-                return Err(Error::System {
-                    doing: "read commands",
-                    source: errno.into(),
-                });
-            }
+    /// services; and orders, which are JSON.
+    fn command(&mut self, commands: &mut Commands) -> Result<Option<Ending>> {
+        let lines = match commands.read(std::io::stdin())? {
+            Read::Lines(lines) => lines,
+            Read::End => return self.quit().map(Some),
         };
-        for byte in &bytes[..count] {
-            if *byte != b'\n' {
-                // A command is a word and a few numbers.
-                if line.len() < 512 {
-                    line.push(*byte);
-                }
-                continue;
-            }
-            let command = String::from_utf8_lossy(&std::mem::take(line))
-                .trim()
-                .to_owned();
+        for command in lines {
             let now = self.now();
             match command.as_str() {
                 "" => {}
@@ -347,24 +340,46 @@ impl Presenter {
                 "unlock" => self.model.host(HostEvent::Unlock, now),
                 "resync" => self.model.host(HostEvent::Resync, now),
                 "quit" => return self.quit().map(Some),
+                order if order.starts_with('{') => self.order(order, commands),
                 other => {
-                    let asked = match &mut self.services {
-                        Some(services) => services.command(other)?,
-                        None => None,
-                    };
-                    match asked {
-                        Some(services::Asked::Launch(number)) => {
-                            // One for each such command, in their order: later events name this number.
-                            self.report.say("launching", json!({ "request": number }));
-                            self.model.host(HostEvent::Launch(number), now);
-                        }
-                        Some(services::Asked::Done) => {}
-                        None => self.report.say("unknown-command", json!({})),
-                    }
+                    let asked = self
+                        .services
+                        .as_mut()
+                        .and_then(|services| services.command(other));
+                    self.asked(asked.ok_or("it is unknown"));
                 }
             }
         }
         Ok(None)
+    }
+
+    fn order(&mut self, line: &str, commands: &mut Commands) {
+        let order: Order = match serde_json::from_str(line) {
+            Ok(order) => order,
+            Err(_) => {
+                commands.forget_files();
+                return self.asked(Err("it is unknown"));
+            }
+        };
+        let file = order.has_file().then(|| commands.file()).flatten();
+        let asked = match &mut self.services {
+            Some(services) => services.order(order, file),
+            None => Err("there are no services"),
+        };
+        self.asked(asked);
+    }
+
+    fn asked(&mut self, asked: std::result::Result<services::Asked, &'static str>) {
+        match asked {
+            Ok(services::Asked::Launch(number)) => {
+                // One for each such command, in their order: later events name this number.
+                self.report.say("launching", json!({ "request": number }));
+                let now = self.now();
+                self.model.host(HostEvent::Launch(number), now);
+            }
+            Ok(services::Asked::Done) => {}
+            Err(why) => self.report.say("unknown-command", json!({ "why": why })),
+        }
     }
 
     fn quit(&mut self) -> Result<Ending> {

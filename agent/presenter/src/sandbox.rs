@@ -1,6 +1,7 @@
 //! What the process may do once it listens to a guest: read and write what is open, take memory, look at the
 //! clock. It cannot open a file, start a program, or make a socket. What stays open is the way to the display:
-//! X trusts every client, so that whoever took the process over could see and steer this desktop.
+//! X trusts every client, so that whoever took the process over could see and steer this desktop. Wayland's
+//! compositors tell a client nothing of others, unless they offer it as an extension of theirs.
 use crate::error::{Error, Result};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
@@ -25,6 +26,7 @@ const NEEDED: &[libc::c_long] = &[
     libc::SYS_readv,
     libc::SYS_write,
     libc::SYS_writev,
+    libc::SYS_pread64,
     libc::SYS_pwrite64,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
@@ -57,15 +59,16 @@ const NEEDED: &[libc::c_long] = &[
     libc::SYS_poll,
 ];
 
-/// Locks the calling thread in for good; there must be no other.
+/// Locks the calling thread in for good; there must be no other. Calls in `more` are allowed besides
+/// [those](self) that every presenter needs: what the display's back end cannot do without.
 ///
 /// # Errors
 /// The kernel does not filter system calls. Nothing of the guest's may be read then.
-pub fn enter() -> Result<Enforced> {
+pub fn enter(more: &[libc::c_long]) -> Result<Enforced> {
     let failed = |what: String| Error::Sandbox { what };
     // Also sets that no program started from here gains rights.
     let landlock = files().map_err(|error| failed(error.to_string()))?;
-    let program = filter().map_err(|error| failed(error.to_string()))?;
+    let program = filter(more).map_err(|error| failed(error.to_string()))?;
     seccompiler::apply_filter(&program).map_err(|error| failed(error.to_string()))?;
     Ok(Enforced { landlock })
 }
@@ -86,9 +89,10 @@ fn files() -> Result<&'static str, landlock::RulesetError> {
     })
 }
 
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+fn filter(more: &[libc::c_long]) -> Result<BpfProgram, seccompiler::BackendError> {
+    let needed = NEEDED.iter().chain(more);
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        NEEDED.iter().map(|call| (*call, Vec::new())).collect();
+        needed.map(|call| (*call, Vec::new())).collect();
     // Memory, but none that can be executed.
     let plain = SeccompCondition::new(
         2,

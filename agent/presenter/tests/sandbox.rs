@@ -16,7 +16,7 @@ fn nothing_can_be_opened_or_started_any_more() {
     assert!(File::open(&own).is_ok() && TcpStream::connect(address).is_ok());
     let locked = std::thread::spawn(move || {
         let (mut left, right) = UnixStream::pair().unwrap();
-        sandbox::enter().unwrap();
+        sandbox::enter(&[]).unwrap();
         let kinds = [
             File::open(&own).map(drop).unwrap_err().kind(),
             File::create("/tmp/never").map(drop).unwrap_err().kind(),

@@ -2,16 +2,12 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
-use medley_link::{End, Greets, Progress};
 use medley_wire::control::{ClipboardForm, ClipboardKind, Outcome, Verdict};
 use medley_wire::gui::FromHost;
 use medley_wire::pixels::Picture;
-use medley_wire::{
-    AppId, Bytes, Channel, Features, Hello, List, Set, Text, Untrusted, bulk, control,
-};
-use nix::poll::{PollFd, PollTimeout, poll};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use medley_wire::{AppId, Bytes, Channel, List, Text, Untrusted, bulk, control};
+use serde_json::json;
+use std::io::{Read, Seek, Write};
 use std::time::{Duration, Instant};
 use support::*;
 use x11rb::connection::Connection;
@@ -19,62 +15,8 @@ use x11rb::protocol::Event;
 use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, PropMode, SelectionNotifyEvent, Window};
 use x11rb::wrapper::ConnectionExt as _;
 
-/// A guest's end of a channel.
-struct Line<In: Greets, Out: Greets>(End<In, Out>);
-
 type Control = Line<control::FromHost<'static>, control::FromGuest<'static>>;
 type Bulk = Line<bulk::FromHost<'static>, bulk::FromGuest<'static>>;
-
-impl<In: Greets, Out: Greets> Line<In, Out> {
-    fn accept(listener: &UnixListener, channel: Channel) -> Self {
-        let (stream, _) = listener.accept().unwrap();
-        let hello = Hello::new(channel, Features::NONE, [7; 32]);
-        Self(End::guest(OwnedFd::from(stream), hello).unwrap())
-    }
-
-    fn say<'m>(&mut self, message: impl Into<Out::Message<'m>>) {
-        self.0.outgoing().send(&message.into()).unwrap();
-        self.0.flush().unwrap();
-    }
-
-    /// What can be made of the messages that come within a time, one after the other.
-    fn hear<T>(
-        &mut self,
-        within: Duration,
-        mut find: impl FnMut(&<In as Set>::Message<'_>) -> Option<T>,
-    ) -> Vec<T> {
-        self.0.flush().unwrap();
-        let timeout = PollTimeout::try_from(within).unwrap();
-        poll(
-            &mut [PollFd::new(self.0.as_fd(), self.0.interest())],
-            timeout,
-        )
-        .unwrap();
-        let mut found = Vec::new();
-        let progress = self
-            .0
-            .read(|_, received| -> Result<(), medley_link::Error> {
-                found.extend(find(&received.message));
-                Ok(())
-            });
-        assert_eq!(progress.unwrap(), Progress::Open);
-        found
-    }
-
-    fn wait<T>(
-        &mut self,
-        what: &str,
-        mut find: impl FnMut(&<In as Set>::Message<'_>) -> Option<T>,
-    ) -> T {
-        let began = Instant::now();
-        loop {
-            if let Some(first) = self.hear(Duration::from_millis(50), &mut find).pop() {
-                return first;
-            }
-            assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
-        }
-    }
-}
 
 struct All {
     desk: Desk,
@@ -455,4 +397,90 @@ fn icons_reach_the_window_with_the_workspaces_badge() {
         (2 + 256, 16, 16, 0xffff_ffff)
     );
     assert_ne!(icon[257], 0xffff_ffff, "the corner is the host's");
+}
+
+#[test]
+fn a_file_of_the_guests_goes_where_the_supervisor_says() {
+    let mut all = begun(&["--allow", "files-out"]);
+    all.control.say(control::FileOffer {
+        transfer: 7,
+        size: Untrusted::claim(5),
+        name: Untrusted::claim(Text::cut("report.txt")),
+    });
+    let offered = all.presenter.event("file-offered");
+    assert_eq!(
+        (&offered["name"], &offered["size"]),
+        (&json!("report.txt"), &json!(5))
+    );
+    let mut file = tempfile::tempfile().unwrap();
+    let transfer = &offered["transfer"];
+    all.presenter
+        .order(&json!({ "order": "take", "transfer": transfer }), &file);
+    let verdict = all.control.wait("an answer", |message| match message {
+        control::FromHost::Answer(answer) if answer.transfer == 7 => Some(answer.verdict),
+        _ => None,
+    });
+    assert_eq!(verdict, Verdict::Yes);
+    all.bulk.say(bulk::Open {
+        stream: 0,
+        transfer: 7,
+        carries: bulk::Carries::File,
+        size: Untrusted::claim(5),
+    });
+    all.bulk.say(bulk::Chunk {
+        stream: 0,
+        offset: 0,
+        data: Bytes(b"hello"),
+    });
+    all.bulk.say(bulk::End { stream: 0, size: 5 });
+    let came = all.presenter.event("came");
+    assert_eq!((&came["transfer"], &came["size"]), (transfer, &json!(5)));
+    file.rewind().unwrap();
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "hello");
+    // What is not allowed is refused, whatever else is.
+    all.control.say(control::OpenUrl {
+        url: Untrusted::claim(Text::cut("https://example.org/")),
+    });
+    assert_eq!(all.presenter.event("refused")["what"], "url");
+}
+
+#[test]
+fn a_file_of_the_hosts_goes_to_the_guest() {
+    let mut all = begun(&["--allow", "files-in"]);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"from the host").unwrap();
+    let order = json!({ "order": "give", "file": 3, "name": "letter.txt", "size": 13 });
+    all.presenter.order(&order, &file);
+    let transfer = all.control.wait("an offer", |message| match message {
+        control::FromHost::FileOffer(offer) => {
+            assert_eq!(offer.name.file_name().unwrap().as_str(), "letter.txt");
+            Some(offer.transfer)
+        }
+        _ => None,
+    });
+    all.control.say(control::Answer {
+        transfer,
+        verdict: Verdict::Yes,
+    });
+    let mut bytes = Vec::new();
+    all.bulk.wait("the end of it", |message| match message {
+        bulk::FromHost::Chunk(chunk) => {
+            bytes.extend_from_slice(chunk.data.0);
+            None
+        }
+        bulk::FromHost::End(end) => Some(end.size),
+        _ => None,
+    });
+    assert_eq!(bytes, b"from the host");
+    all.bulk.say(bulk::Received {
+        stream: 0,
+        bytes: 13,
+    });
+    let given = all.presenter.event("given");
+    assert_eq!(
+        (&given["file"], &given["refused"]),
+        (&json!(3), &json!(null))
+    );
 }

@@ -3,36 +3,34 @@
 //! channels it does what is here, and whatever is not here is refused.
 mod clipboard;
 mod health;
-mod keymap;
-mod selection;
-mod streams;
 
 pub use clipboard::{Policy as ClipboardPolicy, Way};
 
 use crate::error::{Error, Result};
 use crate::model::{Chord, Layout, Model};
 use crate::report::Report;
-use crate::x11::Display;
+use crate::screen::{Keymap, Said, Screen};
 use clipboard::{Act, Clipboard};
 use health::Health;
 use medley_link::End;
-use medley_wire::control::{self, Allowed, Answer, Monitor, Outcome, Settings, Verdict};
+use medley_services::{Gate, Launch, Order, Ordered};
+use medley_wire::control::{self, Allowed, Monitor, Outcome, Settings};
 use medley_wire::limits::{APPS, LOGS_PER_SECOND};
 use medley_wire::{AppId, Channel, Features, Hello, List, Text, bulk};
 use nix::poll::PollFlags;
-use selection::{Said, Selection};
 use serde_json::json;
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use streams::Streams;
 
 /// What an administrator decides about them.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// The clipboard.
     pub clipboard: ClipboardPolicy,
+    /// Files, print jobs, notifications, tray items, addresses.
+    pub allowed: medley_services::Policy,
     /// The workspace's name, for the guest's own words.
     pub workspace: String,
 }
@@ -57,9 +55,10 @@ type Bulk = End<bulk::FromGuest<'static>, bulk::FromHost<'static>>;
 #[derive(Debug)]
 enum Word {
     Plain(control::FromHost<'static>),
+    Service(medley_services::Word),
     Settings(Allowed),
-    Keymap(keymap::Names),
-    Launch(u32, AppId),
+    Keymap(Keymap),
+    Launch(u32, Launch),
 }
 
 /// The services of one guest.
@@ -71,8 +70,7 @@ pub struct Services {
     waiting: VecDeque<Word>,
     workspace: String,
     clipboard: Clipboard,
-    selection: Selection,
-    streams: Streams,
+    gate: Gate,
     health: Health,
     /// Transfers that wait for the host's owner, in the order they were asked for.
     fetches: VecDeque<u32>,
@@ -96,7 +94,7 @@ impl Services {
         control: Option<&Path>,
         bulk: Option<&Path>,
         reach: &dyn Fn(&'static str, &Path) -> Result<OwnedFd>,
-        display: &Display,
+        screen: &mut Screen,
     ) -> Result<Option<Self>> {
         if control.is_none() && bulk.is_none() {
             return Ok(None);
@@ -108,15 +106,14 @@ impl Services {
         let bulk = bulk.map(|path| -> Result<Bulk> {
             Ok(End::host(reach("bulk", path)?, hello(Channel::Bulk))?)
         });
-        let selection = Selection::open(display)?;
         let mut services = Self {
             control: control.transpose()?,
             bulk: bulk.transpose()?,
             waiting: VecDeque::new(),
             workspace: policy.workspace.clone(),
             clipboard: Clipboard::new(policy.clipboard),
-            selection,
-            streams: Streams::default(),
+            // Other numbers than an earlier presenter's, which the guest may still name.
+            gate: Gate::new(policy.allowed).numbered_from(std::process::id().wrapping_mul(256)),
             health: Health::new(),
             fetches: VecDeque::new(),
             acts: Vec::new(),
@@ -129,7 +126,7 @@ impl Services {
             messages: crate::model::Rate::new(MESSAGES, MESSAGES_PER_SECOND),
             began: Instant::now(),
         };
-        let mut allowed = Allowed::NONE;
+        let mut allowed = policy.allowed.allowed();
         for (way, bit) in [
             (policy.clipboard.inward, Allowed::CLIPBOARD_IN),
             (policy.clipboard.outward, Allowed::CLIPBOARD_OUT),
@@ -139,10 +136,10 @@ impl Services {
             }
         }
         services.waiting.push_back(Word::Settings(allowed));
-        services.monitors(display.layout())?;
-        services.keymap(display)?;
+        services.monitors(screen.layout())?;
+        services.keymap(screen)?;
         services.list();
-        if services.selection.is_there(display)? {
+        if screen.clipboard()? {
             services.clipboard.host_copied(true, &mut services.acts);
         }
         Ok(Some(services))
@@ -183,7 +180,7 @@ impl Services {
     #[must_use]
     pub fn deadline(&self, now: Duration) -> Option<Duration> {
         let beat = self.control.as_ref().map(|_| self.health.deadline());
-        let next = [beat, self.clipboard.deadline()]
+        let next = [beat, self.clipboard.deadline(), self.gate.deadline()]
             .into_iter()
             .flatten()
             .min()?;
@@ -214,8 +211,8 @@ impl Services {
     ///
     /// # Errors
     /// The display is gone.
-    pub fn keymap(&mut self, display: &Display) -> Result<()> {
-        if let Some(keymap) = keymap::read(display)? {
+    pub fn keymap(&mut self, screen: &Screen) -> Result<()> {
+        if let Some(keymap) = screen.keymap()? {
             self.waiting.push_back(Word::Keymap(keymap));
         }
         Ok(())
@@ -230,50 +227,59 @@ impl Services {
         }
     }
 
-    /// An event of the display's that may be about the clipboard.
+    /// Something happened to the host's clipboard.
     ///
     /// # Errors
     /// The display is gone.
-    pub fn selection(&mut self, event: &x11rb::protocol::Event, display: &Display) -> Result<()> {
+    pub fn said(&mut self, said: Said, screen: &mut Screen) -> Result<()> {
         let now = self.now();
-        match self.selection.hear(event, display)? {
-            Some(Said::Copied(something)) => {
-                self.clipboard.host_copied(something, &mut self.acts);
-            }
-            Some(Said::Pastes(ticket)) => {
-                self.clipboard.host_pastes(ticket, now, &mut self.acts);
-            }
-            Some(Said::Text(text)) => {
+        match said {
+            Said::Copied(something) => self.clipboard.host_copied(something, &mut self.acts),
+            Said::Pastes(ticket) => self.clipboard.host_pastes(ticket, now, &mut self.acts),
+            Said::Text(text) => {
                 if let Some(transfer) = self.fetches.pop_front() {
                     self.clipboard.host_gave(transfer, text, &mut self.acts);
                 }
-                // One is asked for at a time: they share a property.
+                // One is asked for at a time.
                 if !self.fetches.is_empty() {
-                    self.selection.fetch(display)?;
+                    screen.fetch()?;
                 }
             }
-            None => {}
         }
         Ok(())
     }
 
     /// A command of the supervisor's: `launch` and an app's id, or `apps`.
-    ///
-    /// # Errors
-    /// None at present.
-    pub fn command(&mut self, command: &str) -> Result<Option<Asked>> {
+    pub fn command(&mut self, command: &str) -> Option<Asked> {
         match command.split_once(' ') {
             None if command == "apps" => {
                 self.list();
-                Ok(Some(Asked::Done))
+                Some(Asked::Done)
             }
-            Some(("launch", id)) => Ok(AppId::parse(id.trim()).map(|app| {
-                self.launches = self.launches.wrapping_add(1).max(1);
-                self.waiting.push_back(Word::Launch(self.launches, app));
-                Asked::Launch(self.launches)
-            })),
-            _ => Ok(None),
+            Some(("launch", id)) => {
+                AppId::parse(id.trim()).map(|app| self.launch(Launch::app(app)))
+            }
+            _ => None,
         }
+    }
+
+    /// An order of the supervisor's, with its file if one belongs to it.
+    ///
+    /// # Errors
+    /// Why it cannot be carried out.
+    pub fn order(&mut self, order: Order, file: Option<OwnedFd>) -> Result<Asked, &'static str> {
+        let now = self.now();
+        match self.gate.order(order, file, now) {
+            Ordered::Done => Ok(Asked::Done),
+            Ordered::Launch(launch) => Ok(self.launch(launch)),
+            Ordered::Wrong(why) => Err(why),
+        }
+    }
+
+    fn launch(&mut self, launch: Launch) -> Asked {
+        self.launches = self.launches.wrapping_add(1).max(1);
+        self.waiting.push_back(Word::Launch(self.launches, launch));
+        Asked::Launch(self.launches)
     }
 
     /// Reads what came.
@@ -281,25 +287,46 @@ impl Services {
     /// # Errors
     /// A channel failed, or the guest broke a rule.
     pub fn read(&mut self, control: bool, bulk: bool, report: &Report) -> Result<()> {
+        let read = self.read_both(control, bulk, report);
+        if read.is_err() {
+            self.gate.lost();
+            self.pass_on(report);
+        }
+        read
+    }
+
+    fn read_both(&mut self, control: bool, bulk: bool, report: &Report) -> Result<()> {
         if control && let Some(mut end) = self.control.take() {
             let progress =
                 end.read(|_, received| -> Result<()> { self.control(&received.message, report) })?;
             if progress == medley_link::Progress::Open {
                 self.control = Some(end);
             } else {
+                self.gate.lost();
                 report.say("control-ended", json!({}));
             }
         }
         if bulk && let Some(mut end) = self.bulk.take() {
             let progress =
-                end.read(|out, received| -> Result<()> { self.bulk_says(out, &received.message) })?;
+                end.read(|_, received| -> Result<()> { self.bulk_says(&received.message) })?;
             if progress == medley_link::Progress::Open {
                 self.bulk = Some(end);
             } else {
+                self.gate.lost();
                 report.say("bulk-ended", json!({}));
             }
         }
         Ok(())
+    }
+
+    /// What the gate has to say: to the guest, and to whoever runs this presenter.
+    fn pass_on(&mut self, report: &Report) {
+        let out = self.gate.drain();
+        self.waiting
+            .extend(out.words.into_iter().map(Word::Service));
+        for event in &out.events {
+            report.told(event);
+        }
     }
 
     fn control(&mut self, message: &control::FromGuest<'_>, report: &Report) -> Result<()> {
@@ -308,15 +335,16 @@ impl Services {
         if !self.messages.take(now) {
             return Err(Error::Service { service: "control" });
         }
+        if self.gate.guest_says(message, now)? {
+            return Ok(());
+        }
         match message {
             FromGuest::Stage(stage) => report.say(
                 "stage",
                 json!({ "progress": format!("{:?}", stage.progress), "words": stage.words.display().as_str() }),
             ),
-            FromGuest::Health(health) => {
-                if self.health.answered(health.sequence).is_some() {
-                    report.say("well", json!({}));
-                }
+            FromGuest::Health(health) if self.health.answered(health.sequence).is_some() => {
+                report.say("well", json!({}));
             }
             FromGuest::Log(log) => {
                 let now = self.now();
@@ -333,10 +361,7 @@ impl Services {
                     return Err(Error::Service { service: "apps" });
                 }
                 self.apps.insert(app.id);
-                report.say(
-                    "app",
-                    json!({ "app": app.id.to_string(), "name": app.name.display().as_str() }),
-                );
+                report.say("app", listed(app));
             }
             FromGuest::AppGone(gone) => {
                 self.apps.remove(&gone.id);
@@ -360,68 +385,27 @@ impl Services {
                 self.clipboard.guest_pastes(request, now, &mut self.acts);
             }
             FromGuest::Answer(answer) => self.clipboard.guest_answers(answer, &mut self.acts),
-            // What is not here yet is refused, as a policy would.
-            FromGuest::FileOffer(offer) => self.refuse(offer.transfer, "file", report),
-            FromGuest::PrintJob(job) => self.refuse(job.transfer, "print", report),
-            FromGuest::OpenUrl(_) => report.say("refused", json!({ "what": "url" })),
-            FromGuest::Hello(_)
-            | FromGuest::Bye(_)
-            | FromGuest::Ready(_)
-            | FromGuest::ClockRead(_)
-            | FromGuest::Note(_)
-            | FromGuest::NoteGone(_)
-            | FromGuest::Tray(_)
-            | FromGuest::TrayMenu(_)
-            | FromGuest::TrayGone(_) => {}
+            // The gate has taken all that is about services.
+            _ => {}
         }
         Ok(())
     }
 
-    fn refuse(&mut self, transfer: u32, what: &str, report: &Report) {
-        self.say(Answer {
-            transfer,
-            verdict: Verdict::Policy,
-        });
-        report.say("refused", json!({ "what": what }));
-    }
-
-    fn bulk_says(
-        &mut self,
-        out: &mut medley_link::Outgoing<bulk::FromHost<'static>>,
-        message: &bulk::FromGuest<'_>,
-    ) -> Result<()> {
-        use bulk::FromGuest;
+    fn bulk_says(&mut self, message: &bulk::FromGuest<'_>) -> Result<()> {
         /// Icons that wait for the display: a burst as of a snapshot, and not more.
         const ICONS: usize = 64;
-        let broken = |_| Error::Service { service: "bulk" };
-        match message {
-            FromGuest::Open(open) => {
-                let limit = self.clipboard.expects(open.transfer);
-                self.streams.open(open, limit).map_err(broken)?;
-            }
-            FromGuest::Chunk(chunk) => {
-                let bytes = self.streams.chunk(chunk).map_err(broken)?;
-                let stream = chunk.stream;
-                out.send(&bulk::Received { stream, bytes }.into())?;
-            }
-            FromGuest::End(end) => {
-                let (transfer, bytes) = self.streams.end(end).map_err(broken)?;
-                self.clipboard
-                    .guest_sent(transfer, bytes.as_deref(), &mut self.acts);
-            }
-            FromGuest::Cancel(cancel) => {
-                if let Some(transfer) = self.streams.cancel(cancel.stream, cancel.own) {
-                    self.clipboard.guest_sent(transfer, None, &mut self.acts);
-                }
-            }
-            FromGuest::Received(received) => self.streams.received(received),
-            FromGuest::Icon(icon) => {
-                if self.icons.len() < ICONS {
-                    let (size, pixels) = (icon.picture.size(), icon.picture.pixels().to_vec());
-                    self.icons.push_back((icon.owner, size, pixels));
-                }
-            }
-            FromGuest::Hello(_) | FromGuest::Bye(_) => {}
+        let now = self.now();
+        if let bulk::FromGuest::Icon(icon) = message
+            && self.icons.len() < ICONS
+        {
+            let (size, pixels) = (icon.picture.size(), icon.picture.pixels().to_vec());
+            self.icons.push_back((icon.owner, size, pixels));
+        }
+        let clipboard = &self.clipboard;
+        let pastes = |transfer| clipboard.expects(transfer);
+        if let Some(pasted) = self.gate.bulk_says(message, pastes, now)? {
+            self.clipboard
+                .guest_sent(pasted.transfer, pasted.bytes.as_deref(), &mut self.acts);
         }
         Ok(())
     }
@@ -430,7 +414,7 @@ impl Services {
     ///
     /// # Errors
     /// The display is gone, or a channel failed.
-    pub fn work(&mut self, display: &mut Display, model: &Model, report: &Report) -> Result<()> {
+    pub fn work(&mut self, screen: &mut Screen, model: &Model, report: &Report) -> Result<()> {
         let now = self.now();
         let focused = model.focus().is_some();
         self.clipboard.focus(focused, &mut self.acts);
@@ -450,49 +434,56 @@ impl Services {
         while let Some((owner, size, pixels)) = self.icons.pop_front() {
             match owner {
                 bulk::Owner::Window(window) => {
-                    display.icon(AppId::NONE, &[window], size, &pixels)?;
+                    screen.icon(AppId::NONE, &[window], size, &pixels)?;
                 }
-                bulk::Owner::App(app) => display.icon(app, &[], size, &pixels)?,
-                // Trays and notes are not shown.
+                bulk::Owner::App(app) => screen.icon(app, &[], size, &pixels)?,
+                // The gate's.
                 bulk::Owner::Tray(_) | bulk::Owner::Note(_) => {}
             }
         }
         for act in std::mem::take(&mut self.acts) {
             match act {
                 Act::Say(message) => self.say(message),
-                Act::Own => self.selection.own(display)?,
-                Act::Disown => self.selection.disown(display)?,
+                Act::Own => screen.own()?,
+                Act::Disown => screen.disown()?,
                 Act::Give { ticket, text } => {
                     report.say(
                         "clipboard-out",
                         json!({ "bytes": text.as_ref().map_or(0, String::len) }),
                     );
-                    self.selection.give(display, ticket, text.as_deref())?;
+                    screen.give(ticket, text.as_deref())?;
                 }
                 Act::Fetch(transfer) => {
                     self.fetches.push_back(transfer);
                     if self.fetches.len() == 1 {
-                        self.selection.fetch(display)?;
+                        screen.fetch()?;
                     }
                 }
                 Act::Send { transfer, text } => {
                     report.say("clipboard-in", json!({ "bytes": text.len() }));
-                    self.streams.send(transfer, text);
+                    self.gate.paste(transfer, text.into_bytes(), now);
                 }
                 Act::Refused(words) => {
                     report.say("refused", json!({ "what": "clipboard", "words": words }));
                 }
             }
         }
-        self.speak()
+        self.gate.tick(now);
+        self.pass_on(report);
+        self.speak()?;
+        // What came to its end while it was sent.
+        self.pass_on(report);
+        Ok(())
     }
 
     fn speak(&mut self) -> Result<()> {
+        let now = self.now();
         if let Some(end) = self.control.as_mut().filter(|c| c.agreed().is_some()) {
             let out = end.outgoing();
             for word in std::mem::take(&mut self.waiting) {
                 match word {
                     Word::Plain(message) => out.send(&message)?,
+                    Word::Service(word) => out.send(&word.message())?,
                     Word::Settings(allowed) => out.send(
                         &Settings {
                             allowed,
@@ -502,25 +493,36 @@ impl Services {
                         }
                         .into(),
                     )?,
-                    Word::Keymap(names) => out.send(&names.message().into())?,
-                    Word::Launch(request, app) => out.send(
-                        &control::Launch {
-                            request,
-                            app,
-                            action: 0,
-                            arguments: List::default(),
-                            files: List::default(),
-                        }
-                        .into(),
-                    )?,
+                    Word::Keymap(keymap) => out.send(&keymap.message().into())?,
+                    Word::Launch(request, launch) => out.send(&launch.message(request).into())?,
                 }
             }
             end.flush()?;
         }
         if let Some(end) = self.bulk.as_mut().filter(|b| b.agreed().is_some()) {
-            self.streams.work(end.outgoing())?;
+            self.gate.work(end.outgoing(), now)?;
             end.flush()?;
         }
         Ok(())
     }
+}
+
+/// An app as a supervisor reads it: every text made fit for display, every name of the kind it says it is.
+fn listed(app: &control::App<'_>) -> serde_json::Value {
+    let types = app.types.iter().filter_map(|name| name.mime_type());
+    let schemes = app.schemes.iter().filter_map(|name| name.scheme());
+    let actions = app
+        .actions
+        .iter()
+        .map(|action| json!({ "number": action.number, "name": action.name.display().as_str() }));
+    json!({
+        "app": app.id.to_string(),
+        "name": app.name.display().as_str(),
+        "folder": app.folder.display().as_str(),
+        "comment": app.comment.display().as_str(),
+        "keywords": app.keywords.display().as_str(),
+        "types": types.map(|name| name.to_string()).collect::<Vec<_>>(),
+        "schemes": schemes.map(|name| name.to_string()).collect::<Vec<_>>(),
+        "actions": actions.collect::<Vec<_>>(),
+    })
 }

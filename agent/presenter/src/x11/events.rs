@@ -2,6 +2,7 @@
 use super::Display;
 use crate::error::Result;
 use crate::model::{HostEvent, Layout};
+use crate::screen::Heard;
 use medley_wire::WindowId;
 use medley_wire::window::{Seen, States};
 use x11rb::connection::Connection;
@@ -16,21 +17,6 @@ const KEYCODES: u8 = 8;
 
 /// A notch of the wheel.
 const NOTCH: i32 = 120;
-
-/// What the display says that is not the model's.
-#[derive(Debug, Default)]
-pub struct Heard {
-    /// For the model, in order.
-    pub events: Vec<HostEvent>,
-    /// The keyboard has another layout.
-    pub keymap: bool,
-    /// Somebody wants to unlock: ask who it is.
-    pub unlock: bool,
-    /// For whoever shares the connection: selections.
-    pub others: Vec<Event>,
-    /// Whether anything came.
-    pub any: bool,
-}
 
 /// evdev's number of a button of X's.
 fn evdev_button(detail: u8) -> Option<u16> {
@@ -165,7 +151,7 @@ impl Display {
             Event::SelectionClear(_)
             | Event::SelectionRequest(_)
             | Event::SelectionNotify(_)
-            | Event::XfixesSelectionNotify(_) => heard.others.push(event),
+            | Event::XfixesSelectionNotify(_) => heard.clipboard.extend(self.selected(&event)?),
             Event::Error(error) => {
                 // Windows of others vanish while we speak of them: nothing depends on it.
                 tracing::warn!(kind = ?error.error_kind, request = ?error.request_name, "the display refused a request");

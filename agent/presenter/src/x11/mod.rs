@@ -9,40 +9,30 @@ mod cursor;
 mod events;
 mod keyboard;
 mod monitors;
+mod names;
 mod paint;
 mod segment;
+mod selection;
 mod text;
 mod window;
 
-pub use atoms::Atoms;
-
 use crate::error::{Error, Result};
-use crate::frame::{Frame, Look};
 use crate::model::{Action, Layout, Model};
+use crate::screen::Dress;
+use atoms::Atoms;
 use cursor::Cursors;
 use keyboard::Keyboard;
 use medley_wire::{AppId, WindowId};
+use nix::poll::PollFlags;
 use paint::Painter;
+use selection::Selection;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use text::Writer;
 use window::HostWindow;
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{self, ConnectionExt, ImageOrder, Window};
 use x11rb::rust_connection::RustConnection;
-
-/// How a workspace's windows look.
-#[derive(Clone, Debug)]
-pub struct Dress {
-    /// The workspace's name.
-    pub workspace: String,
-    /// The ring's width.
-    pub frame: Frame,
-    /// The ring's colour and pattern.
-    pub look: Look,
-    /// What is written faintly over the guest's pixels.
-    pub watermark: Option<String>,
-}
 
 /// The host's display and the guest's windows on it.
 pub struct Display {
@@ -59,6 +49,7 @@ pub struct Display {
     keyboard: Keyboard,
     writer: Option<Writer>,
     card: Option<Window>,
+    selection: Option<Selection>,
     /// The server's time of the last key or click.
     time: xproto::Timestamp,
     layout: Layout,
@@ -72,12 +63,6 @@ impl std::fmt::Debug for Display {
             .field("windows", &self.windows.len())
             .field("layout", &self.layout)
             .finish_non_exhaustive()
-    }
-}
-
-impl AsFd for Display {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.conn.stream().as_fd()
     }
 }
 
@@ -125,6 +110,7 @@ impl Display {
             keyboard,
             writer,
             card: None,
+            selection: None,
             time: 0,
             layout,
             stale: BTreeSet::new(),
@@ -137,34 +123,10 @@ impl Display {
         &self.layout
     }
 
-    /// The connection, for services that share it.
+    /// The connection's descriptor.
     #[must_use]
-    pub const fn connection(&self) -> &RustConnection {
-        &self.conn
-    }
-
-    /// The atoms, for services that share the connection.
-    #[must_use]
-    pub const fn atoms(&self) -> &Atoms {
-        &self.atoms
-    }
-
-    /// The root window.
-    #[must_use]
-    pub const fn root(&self) -> Window {
-        self.root
-    }
-
-    /// The server's time of the last key or click in one of the windows.
-    #[must_use]
-    pub const fn time(&self) -> xproto::Timestamp {
-        self.time
-    }
-
-    /// The descriptor's number, for the sandbox.
-    #[must_use]
-    pub fn raw_fd(&self) -> i32 {
-        self.as_fd().as_raw_fd()
+    pub fn fds(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        vec![(self.conn.stream().as_fd(), PollFlags::POLLIN)]
     }
 
     /// Does what the model wants.
@@ -225,7 +187,7 @@ impl Display {
         Ok(())
     }
 
-    /// Paints what is due and waits until the display has it. Tells whether anything was painted.
+    /// Paints what is due and waits until the display has it. Tells that it has.
     ///
     /// # Errors
     /// The display is gone.
@@ -239,8 +201,8 @@ impl Display {
                 }
             }
         }
-        let painted = self.painter.paint(&self.conn, &self.windows, model)?;
+        self.painter.paint(&self.conn, &self.windows, model)?;
         self.conn.flush()?;
-        Ok(painted)
+        Ok(true)
     }
 }

@@ -1,13 +1,15 @@
 //! Pixels onto windows. The ring is filled with the host's tile, the guest's pixels are copied to [`Inside`]
 //! places only, and the context that copies them cannot draw outside of the ring's inside either.
+use super::Display;
 use super::segment::{PIECE, Segment};
 use super::text::Writer;
 use super::window::HostWindow;
-use super::{Display, Dress};
 use crate::canvas::Canvas;
 use crate::error::Result;
 use crate::frame::{Frame, Inside, Look, TILE};
 use crate::model::Model;
+use crate::screen::Dress;
+use crate::watermark::Watermark;
 use medley_wire::{GuestRect, Rect, Size, Untrusted, WindowId};
 use std::collections::BTreeMap;
 use x11rb::connection::{Connection, RequestConnection};
@@ -22,16 +24,6 @@ const WAITING: usize = 64;
 
 /// Below so many bytes a copy through the socket is cheaper than telling the server where to look.
 const SMALL: usize = 8 << 10;
-
-/// What is written over the guest's pixels, again and again.
-struct Watermark {
-    width: usize,
-    height: usize,
-    bits: Vec<bool>,
-}
-
-/// Pixels between two watermarks, across and down.
-const APART: (usize, usize) = (90, 70);
 
 /// What is painted with, and what waits to be.
 pub(super) struct Painter {
@@ -78,11 +70,7 @@ impl Painter {
         let watermark = match (&dress.watermark, writer) {
             (Some(text), Some(writer)) => {
                 let (width, height, bits) = writer.mask(conn, root, depth, text)?;
-                Some(Watermark {
-                    width,
-                    height,
-                    bits,
-                })
+                Some(Watermark::new(width, height, bits))
             }
             _ => None,
         };
@@ -168,7 +156,7 @@ impl Painter {
         conn: &RustConnection,
         windows: &BTreeMap<WindowId, HostWindow>,
         model: &Model,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let mut painted = false;
         for (window, rects) in std::mem::take(&mut self.waiting) {
             let (Some(host), Some(canvas)) = (windows.get(&window), model.canvas(window)) else {
@@ -187,7 +175,7 @@ impl Painter {
         if painted {
             self.wait(conn)?;
         }
-        Ok(painted)
+        Ok(())
     }
 
     fn wait(&mut self, conn: &RustConnection) -> Result<()> {
@@ -315,45 +303,16 @@ impl Painter {
     }
 }
 
-impl Watermark {
-    /// Writes itself faintly over rows of a guest's pixels: a quarter of grey, visible on black and white.
-    fn over(&self, bytes: &mut [u8], part: Rect) {
-        let (across, down) = (self.width + APART.0, self.height + APART.1);
-        let width = part.size().width() as usize;
-        let (left, top) = (
-            part.x().unsigned_abs() as usize,
-            part.y().unsigned_abs() as usize,
-        );
-        for (row, line) in bytes.chunks_exact_mut(width * 4).enumerate() {
-            let y = top + row;
-            let inner = y % down;
-            if inner >= self.height {
-                continue;
-            }
-            // Every other line of them is shifted, so that no strip of a window is free of them.
-            let shift = (y / down % 2) * (across / 2);
-            for (column, pixel) in line.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                let x = (left + column + shift) % across;
-                if x < self.width && self.bits[inner * self.width + x] {
-                    for part in &mut pixel[..3] {
-                        *part = ((u16::from(*part) * 3 + 128) / 4) as u8;
-                    }
-                }
-            }
-        }
-    }
-}
-
 fn whole(size: Size) -> Option<GuestRect> {
     let all = Rect::whole(size);
     Untrusted::claim(all).clip(all)
 }
 
-pub(super) fn side(n: u32) -> u16 {
+fn side(n: u32) -> u16 {
     u16::try_from(n).unwrap_or(u16::MAX)
 }
 
-pub(super) fn short(n: u16) -> i16 {
+fn short(n: u16) -> i16 {
     i16::try_from(n).unwrap_or(i16::MAX)
 }
 
@@ -377,30 +336,5 @@ impl Display {
     /// A window's ring and pixels are to be painted anew.
     pub(super) fn repaint(&mut self, window: WindowId) {
         self.stale.insert(window);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_watermark_is_where_it_is_however_it_is_painted() {
-        let mark = Watermark {
-            width: 3,
-            height: 2,
-            bits: vec![true, false, true, false, true, false],
-        };
-        let size = Size::new(200, 160).unwrap();
-        let mut all = vec![200; size.bytes()];
-        mark.over(&mut all, Rect::whole(size));
-        let part = Rect::new(90, 70, Size::new(100, 60).unwrap()).unwrap();
-        let mut some = vec![200; part.size().bytes()];
-        mark.over(&mut some, part);
-        for row in 0..60 {
-            let from = ((70 + row) * 200 + 90) * 4;
-            assert_eq!(some[row * 400..row * 400 + 400], all[from..from + 400]);
-        }
-        assert!(all.iter().any(|byte| *byte != 200));
     }
 }

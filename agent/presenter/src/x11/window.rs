@@ -1,6 +1,6 @@
 //! Host windows: made when a window is shown, destroyed when it is not, so that none changes its kind.
 use super::Display;
-use super::paint::side;
+use crate::emblem::badged;
 use crate::error::Result;
 use crate::model::Appearance;
 use medley_wire::window::{Grip, Kind, Place, SizeHints, States};
@@ -374,7 +374,7 @@ impl Display {
     ) -> Result<()> {
         /// Icons that are kept: apps that a guest may have on a desktop at once.
         const KEPT: usize = 64;
-        let icon = badge(size, pixels, self.dress.look);
+        let icon = icon(size, pixels, self.dress.look);
         for window in windows {
             if let Some(host) = self.windows.get(window) {
                 let (property, kind) = (self.atoms._NET_WM_ICON, AtomEnum::CARDINAL);
@@ -402,21 +402,10 @@ impl Display {
     }
 }
 
-/// An icon as `_NET_WM_ICON` has it, with a corner in the workspace's colour: in a task bar a guest's icon can
-/// look like anything, but never like the host's.
-fn badge(size: Size, pixels: &[u8], look: crate::frame::Look) -> Vec<u32> {
-    let (width, height) = (size.width(), size.height());
-    let corner = (width.min(height) * 2 / 5).max(1);
-    let mut icon = vec![width, height];
-    for (n, pixel) in (0_u32..).zip(pixels.as_chunks::<4>().0) {
-        let (x, y) = (n % width, n / width);
-        let marked = x + corner >= width && y + corner >= height;
-        icon.push(if marked {
-            0xff00_0000 | look.at(side(x), side(y)).pixel()
-        } else {
-            unmultiplied(*pixel)
-        });
-    }
+/// An icon as `_NET_WM_ICON` has it.
+fn icon(size: Size, pixels: &[u8], look: crate::frame::Look) -> Vec<u32> {
+    let mut icon = vec![size.width(), size.height()];
+    icon.extend(badged(size, pixels, look).into_iter().map(unmultiplied));
     icon
 }
 
@@ -444,7 +433,7 @@ mod tests {
     fn an_icon_has_a_badge() {
         let size = Size::new(10, 10).unwrap();
         let look = Look::plain(Colour(0, 0, 192));
-        let icon = badge(size, &[0x80; 400], look);
+        let icon = icon(size, &[0x80; 400], look);
         assert_eq!(icon[..2], [10, 10]);
         assert_eq!(icon[2], 0x80ff_ffff);
         assert_eq!(icon[101], 0xff00_00c0);

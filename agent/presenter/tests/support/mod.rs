@@ -1,20 +1,22 @@
 //! A desktop of its own for each test (an X server and a window manager), a guest that says what the test wants,
 //! and the presenter between them.
 #![allow(dead_code, reason = "each test uses a part of it")]
-use medley_link::{End, Progress};
+use medley_link::{End, Greets, Progress};
 use medley_presenter::frame::{Colour, Look};
 use medley_wire::gui::{self, FromGuest, FromHost};
 use medley_wire::pixels::{Format, Patch, Payload};
 use medley_wire::window::{Kind, SizeHints};
 use medley_wire::{
-    AppId, Bytes, Channel, Features, Hello, List, Rect, Size, Text, Untrusted, WindowId,
+    AppId, Bytes, Channel, Features, Hello, List, Rect, Set, Size, Text, Untrusted, WindowId,
 };
 use nix::poll::{PollFd, PollTimeout, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -414,7 +416,7 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 /// The presenter.
 pub struct Presenter {
     pub process: Process,
-    stdin: Option<ChildStdin>,
+    stdin: UnixStream,
     lines: Receiver<serde_json::Value>,
     pub seen: Vec<serde_json::Value>,
 }
@@ -427,13 +429,26 @@ impl Presenter {
     }
 
     pub fn start_as(desk: &Desk, guest: &Sockets, more: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_medley-presenter"))
+        let mut command = Self::command_line(guest, more);
+        command.args(["--display", &desk.name]);
+        Self::run(command)
+    }
+
+    /// How it is started, but for its display.
+    pub fn command_line(guest: &Sockets, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_medley-presenter"));
+        command
             .args(["--json", "--commands"])
-            .args(["--display", &desk.name])
             .arg("--gui")
             .arg(guest.dir.path().join("gui"))
-            .args(more)
-            .stdin(Stdio::piped())
+            .args(more);
+        command
+    }
+
+    pub fn run(mut command: Command) -> Self {
+        let (stdin, theirs) = UnixStream::pair().unwrap();
+        let mut process = command
+            .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -448,7 +463,7 @@ impl Presenter {
             }
         });
         Self {
-            stdin: process.stdin.take(),
+            stdin,
             process: Process(process),
             lines,
             seen: Vec::new(),
@@ -456,8 +471,18 @@ impl Presenter {
     }
 
     pub fn command(&mut self, line: &str) {
-        let stdin = self.stdin.as_mut().unwrap();
-        writeln!(stdin, "{line}").unwrap();
+        writeln!(self.stdin, "{line}").unwrap();
+    }
+
+    /// Gives an order that goes with a file.
+    pub fn order(&self, order: &serde_json::Value, file: &std::fs::File) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let files = [file.as_fd()];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&files)));
+        let line = format!("{order}\n");
+        let pieces = [std::io::IoSlice::new(line.as_bytes())];
+        sendmsg(&self.stdin, &pieces, &mut control, SendFlags::empty()).unwrap();
     }
 
     /// Waits for an event with that name.
@@ -524,6 +549,60 @@ impl Sockets {
             frames: BTreeMap::new(),
             destroyed: BTreeSet::new(),
             gone: false,
+        }
+    }
+}
+
+/// A guest's end of a channel.
+pub struct Line<In: Greets, Out: Greets>(pub End<In, Out>);
+
+impl<In: Greets, Out: Greets> Line<In, Out> {
+    pub fn accept(listener: &UnixListener, channel: Channel) -> Self {
+        let (stream, _) = listener.accept().unwrap();
+        let hello = Hello::new(channel, Features::NONE, [7; 32]);
+        Self(End::guest(OwnedFd::from(stream), hello).unwrap())
+    }
+
+    pub fn say<'m>(&mut self, message: impl Into<Out::Message<'m>>) {
+        self.0.outgoing().send(&message.into()).unwrap();
+        self.0.flush().unwrap();
+    }
+
+    /// What can be made of the messages that come within a time, one after the other.
+    pub fn hear<T>(
+        &mut self,
+        within: Duration,
+        mut find: impl FnMut(&<In as Set>::Message<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        self.0.flush().unwrap();
+        let timeout = PollTimeout::try_from(within).unwrap();
+        poll(
+            &mut [PollFd::new(self.0.as_fd(), self.0.interest())],
+            timeout,
+        )
+        .unwrap();
+        let mut found = Vec::new();
+        let progress = self
+            .0
+            .read(|_, received| -> Result<(), medley_link::Error> {
+                found.extend(find(&received.message));
+                Ok(())
+            });
+        assert_eq!(progress.unwrap(), Progress::Open);
+        found
+    }
+
+    pub fn wait<T>(
+        &mut self,
+        what: &str,
+        mut find: impl FnMut(&<In as Set>::Message<'_>) -> Option<T>,
+    ) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(first) = self.hear(Duration::from_millis(50), &mut find).pop() {
+                return first;
+            }
+            assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
         }
     }
 }

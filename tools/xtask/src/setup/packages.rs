@@ -118,6 +118,32 @@ static PACKAGES: &[Package] = &[
         "dialogs and menus, for the agent's tests",
         &[Test],
     ),
+    package(
+        "cups-ipp-utils",
+        "ipptool and ippeveprinter: a printer's judge, and a printer",
+        &[Test],
+    ),
+    package("cups-client", "lp and lpadmin: print as people do", &[Test]),
+    package("cups-daemon", "a print server of the tests' own", &[Test]),
+    package(
+        "cups-core-drivers",
+        "the print server's driverless queues",
+        &[Test],
+    ),
+    package(
+        "cups-filters",
+        "what the print server makes pages with",
+        &[Test],
+    ),
+    package(
+        "dbus-daemon",
+        "a session bus of the tests' own: notifications, trays",
+        &[Test],
+    ),
+    package("sway", "a Wayland desktop without a screen", &[Test]),
+    package("grim", "pictures of that desktop", &[Test]),
+    package("wl-clipboard", "copies and pastes on it", &[Test]),
+    package("weston", "another Wayland desktop", &[Test]),
     package("xz-utils", "unpacks the kernel's modules", GUESTS),
     package("mmdebstrap", "the debian guest's file tree", GUESTS),
     package(

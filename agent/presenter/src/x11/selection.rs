@@ -1,7 +1,8 @@
 //! The host's clipboard on X11: owned lazily, asked lazily. A window of its own that is never mapped stands for
 //! it. Text only; what comes in several pieces is too large.
+use super::{Atoms, Display};
 use crate::error::Result;
-use crate::x11::{Atoms, Display};
+use crate::screen::Said;
 use std::collections::BTreeMap;
 use x11rb::connection::Connection;
 use x11rb::protocol::xfixes::{ConnectionExt as _, SelectionEventMask};
@@ -11,17 +12,6 @@ use x11rb::protocol::xproto::{
 };
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
-
-/// What the host's clipboard says.
-#[derive(Debug, PartialEq)]
-pub(super) enum Said {
-    /// Another app owns it now, or nobody.
-    Copied(bool),
-    /// A host's app wants the text.
-    Pastes(u32),
-    /// The text that was asked for.
-    Text(Option<String>),
-}
 
 /// The clipboard's window, and who waits for what.
 #[derive(Debug)]
@@ -35,15 +25,112 @@ pub(super) struct Selection {
     most: usize,
 }
 
+impl Display {
+    /// From now on the clipboard is heard. Tells whether some app has copied something already.
+    ///
+    /// # Errors
+    /// The display is gone.
+    pub fn clipboard(&mut self) -> Result<bool> {
+        let selection = Selection::open(&self.conn, &self.atoms, self.root)?;
+        let owner = self.conn.get_selection_owner(self.atoms.CLIPBOARD)?;
+        let owner = owner.reply()?.owner;
+        let there = owner != x11rb::NONE && owner != selection.window;
+        self.selection = Some(selection);
+        Ok(there)
+    }
+
+    /// The guest's copy becomes the host's.
+    ///
+    /// # Errors
+    /// The display is gone.
+    pub fn own(&mut self) -> Result<()> {
+        if let Some(selection) = &mut self.selection {
+            selection.since = self.time;
+            let clipboard = self.atoms.CLIPBOARD;
+            self.conn
+                .set_selection_owner(selection.window, clipboard, selection.since)?;
+            selection.owned = true;
+        }
+        Ok(())
+    }
+
+    /// It is the host's no longer.
+    ///
+    /// # Errors
+    /// The display is gone.
+    pub fn disown(&mut self) -> Result<()> {
+        if let Some(selection) = &mut self.selection
+            && std::mem::take(&mut selection.owned)
+        {
+            let clipboard = self.atoms.CLIPBOARD;
+            self.conn
+                .set_selection_owner(x11rb::NONE, clipboard, selection.since)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the owner for its text.
+    ///
+    /// # Errors
+    /// The display is gone.
+    pub fn fetch(&mut self) -> Result<()> {
+        if let Some(selection) = &self.selection {
+            let (conn, atoms) = (&self.conn, &self.atoms);
+            conn.delete_property(selection.window, atoms.MEDLEY_SELECTION)?;
+            conn.convert_selection(
+                selection.window,
+                atoms.CLIPBOARD,
+                atoms.UTF8_STRING,
+                atoms.MEDLEY_SELECTION,
+                self.time,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Gives a host's app what it waits for, or says that there is nothing.
+    ///
+    /// # Errors
+    /// The display is gone.
+    pub fn give(&mut self, ticket: u32, text: Option<&str>) -> Result<()> {
+        let selection = self.selection.as_mut();
+        let waiting = selection.and_then(|selection| {
+            let request = selection.waiting.remove(&ticket)?;
+            Some((request, selection.most))
+        });
+        let Some((request, most)) = waiting else {
+            return Ok(());
+        };
+        let text = text.filter(|text| text.len() <= most);
+        if let Some(text) = text {
+            self.conn.change_property8(
+                PropMode::REPLACE,
+                request.requestor,
+                property(&request),
+                request.target,
+                text.as_bytes(),
+            )?;
+        }
+        notify(&self.conn, &request, text.is_some())
+    }
+
+    /// Takes an event of the server's, if it is about the clipboard.
+    pub(super) fn selected(&mut self, event: &x11rb::protocol::Event) -> Result<Option<Said>> {
+        match &mut self.selection {
+            Some(selection) => selection.hear(event, &self.conn, &self.atoms),
+            None => Ok(None),
+        }
+    }
+}
+
 impl Selection {
-    pub fn open(display: &Display) -> Result<Self> {
+    fn open(conn: &RustConnection, atoms: &Atoms, root: Window) -> Result<Self> {
         use x11rb::connection::RequestConnection;
-        let (conn, atoms) = (display.connection(), display.atoms());
         let window = conn.generate_id()?;
         conn.create_window(
             0,
             window,
-            display.root(),
+            root,
             -10,
             -10,
             1,
@@ -68,70 +155,13 @@ impl Selection {
         })
     }
 
-    /// Whether some app has copied something already.
-    pub fn is_there(&self, display: &Display) -> Result<bool> {
-        let (conn, atoms) = (display.connection(), display.atoms());
-        let owner = conn.get_selection_owner(atoms.CLIPBOARD)?.reply()?.owner;
-        Ok(owner != x11rb::NONE && owner != self.window)
-    }
-
-    pub fn own(&mut self, display: &Display) -> Result<()> {
-        let (conn, atoms) = (display.connection(), display.atoms());
-        self.since = display.time();
-        conn.set_selection_owner(self.window, atoms.CLIPBOARD, self.since)?;
-        self.owned = true;
-        Ok(())
-    }
-
-    pub fn disown(&mut self, display: &Display) -> Result<()> {
-        if std::mem::take(&mut self.owned) {
-            let (conn, atoms) = (display.connection(), display.atoms());
-            conn.set_selection_owner(x11rb::NONE, atoms.CLIPBOARD, self.since)?;
-        }
-        Ok(())
-    }
-
-    /// Asks the owner for its text.
-    pub fn fetch(&self, display: &Display) -> Result<()> {
-        let (conn, atoms) = (display.connection(), display.atoms());
-        conn.delete_property(self.window, atoms.MEDLEY_SELECTION)?;
-        conn.convert_selection(
-            self.window,
-            atoms.CLIPBOARD,
-            atoms.UTF8_STRING,
-            atoms.MEDLEY_SELECTION,
-            display.time(),
-        )?;
-        Ok(())
-    }
-
-    /// Gives a host's app what it waits for, or says that there is nothing.
-    pub fn give(&mut self, display: &Display, ticket: u32, text: Option<&str>) -> Result<()> {
-        let Some(request) = self.waiting.remove(&ticket) else {
-            return Ok(());
-        };
-        let conn = display.connection();
-        let text = text.filter(|text| text.len() <= self.most);
-        if let Some(text) = text {
-            conn.change_property8(
-                PropMode::REPLACE,
-                request.requestor,
-                property(&request),
-                request.target,
-                text.as_bytes(),
-            )?;
-        }
-        notify(conn, &request, text.is_some())
-    }
-
-    /// Takes an event of the server's, if it is about the clipboard.
-    pub fn hear(
+    fn hear(
         &mut self,
         event: &x11rb::protocol::Event,
-        display: &Display,
+        conn: &RustConnection,
+        atoms: &Atoms,
     ) -> Result<Option<Said>> {
         use x11rb::protocol::Event;
-        let atoms = display.atoms();
         match event {
             Event::XfixesSelectionNotify(notify) if notify.selection == atoms.CLIPBOARD => {
                 if notify.owner == self.window {
@@ -141,10 +171,11 @@ impl Selection {
                 Ok(Some(Said::Copied(notify.owner != x11rb::NONE)))
             }
             Event::SelectionRequest(request) if request.owner == self.window => {
-                self.requested(*request, display)
+                self.requested(*request, conn, atoms)
             }
             Event::SelectionNotify(notify) if notify.requestor == self.window => {
-                self.text(notify.property != x11rb::NONE, display).map(Some)
+                let there = notify.property != x11rb::NONE;
+                self.text(there, conn, atoms).map(Some)
             }
             _ => Ok(None),
         }
@@ -153,9 +184,9 @@ impl Selection {
     fn requested(
         &mut self,
         request: SelectionRequestEvent,
-        display: &Display,
+        conn: &RustConnection,
+        atoms: &Atoms,
     ) -> Result<Option<Said>> {
-        let (conn, atoms) = (display.connection(), display.atoms());
         let texts = text_targets(atoms);
         let targets = [atoms.TARGETS, atoms.TIMESTAMP];
         let old = request.time != x11rb::CURRENT_TIME && request.time < self.since;
@@ -181,8 +212,7 @@ impl Selection {
         Ok(None)
     }
 
-    fn text(&self, there: bool, display: &Display) -> Result<Said> {
-        let (conn, atoms) = (display.connection(), display.atoms());
+    fn text(&self, there: bool, conn: &RustConnection, atoms: &Atoms) -> Result<Said> {
         if !there {
             return Ok(Said::Text(None));
         }
