@@ -3,58 +3,28 @@ use crate::channel::{Channel, News};
 use crate::clipboard::Clipboard;
 use crate::control::Services;
 use crate::display::Display;
+use crate::handover::{Handover, updates};
+use crate::log::Lines;
+use crate::options::Options;
 use crate::screen::Screen;
-use crate::transfers::Transfers;
+use crate::stuck::{Control, build, say_stuck};
+use crate::transfers::{Done, Transfers};
+use crate::waker::Waker;
 use anyhow::{Context, Result};
-use medley_link::{Door, Pool, ports};
-use medley_wire::control::{self, Progress};
-use medley_wire::{Channel as Which, Features, Hello, Reason, Text, Untrusted, bulk, gui};
+use medley_link::{Door, Pool};
+use medley_wire::{Channel as Which, Features, Hello, bulk, control, gui};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use sha2::{Digest, Sha256};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Where everything is.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The X display.
-    pub display: String,
-    /// The gui channel's port or socket.
-    pub gui: PathBuf,
-    /// The control channel's.
-    pub control: PathBuf,
-    /// The bulk channel's.
-    pub bulk: PathBuf,
-    /// The memory shared with the host, if there is one.
-    pub pool: Option<PathBuf>,
-    /// Whether the host's clock is the guest's.
-    pub sets_clock: bool,
-}
-
-impl Options {
-    /// The ports of a virtual machine, and this display.
-    #[must_use]
-    pub fn on(display: String) -> Self {
-        Self {
-            display,
-            gui: ports::device(Which::Gui),
-            control: ports::device(Which::Control),
-            bulk: ports::device(Which::Bulk),
-            pool: None,
-            sets_clock: false,
-        }
-    }
-}
 
 /// After an app's entry changed, how long to wait for more of the same: a package writes many files.
 const SETTLING: Duration = Duration::from_millis(300);
 
 type Gui = Channel<gui::FromHost<'static>, gui::FromGuest<'static>>;
-type Control = Channel<control::FromHost<'static>, control::FromGuest<'static>>;
 type Bulk = Channel<bulk::FromHost<'static>, bulk::FromGuest<'static>>;
 
 struct Agent {
@@ -62,6 +32,7 @@ struct Agent {
     services: Services,
     clipboard: Clipboard,
     transfers: Transfers,
+    handover: Handover,
     gui: Gui,
     control: Control,
     bulk: Bulk,
@@ -69,6 +40,9 @@ struct Agent {
     rescan: Option<Instant>,
     /// When the next frame is due.
     frame: Option<Instant>,
+    log: Lines,
+    /// Called when there is a line of the log.
+    waker: Arc<Waker>,
 }
 
 /// Runs until the display is gone or somebody ends the process.
@@ -96,9 +70,12 @@ pub fn run(options: &Options) -> Result<()> {
     let services = Services::new(options.display.clone(), options.sets_clock)?;
     let entries = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
         .context("cannot watch for new apps")?;
+    let waker = Arc::new(Waker::new()?);
+    options.log.set_waker(Arc::clone(&waker));
     let mut agent = Agent {
         clipboard: Clipboard::new(&screen.display)?,
         transfers: Transfers::default(),
+        handover: Handover::new(services.program(), &services.apps, options.printer_port)?,
         screen,
         gui: Channel::new(Door::new(&options.gui), hello(Which::Gui)),
         control: Channel::new(Door::new(&options.control), hello(Which::Control)),
@@ -107,6 +84,8 @@ pub fn run(options: &Options) -> Result<()> {
         entries,
         rescan: None,
         frame: None,
+        log: options.log.clone(),
+        waker,
     };
     agent.watch_entries();
     agent.screen.set_apps(Rc::clone(&agent.services.apps.index));
@@ -136,12 +115,15 @@ impl Agent {
                 Ok(busy)
             })?;
             self.gui.flush();
-            let services = &mut self.services;
+            let (services, handover) = (&mut self.services, &mut self.handover);
             self.bulk.speak(|say| {
                 transfers.pump(say);
                 services.send_icons(say);
+                handover.send_icons(say);
                 screen.send_icons(say)
             })?;
+            self.finish_transfers()?;
+            self.tell_log()?;
             self.control.flush();
             self.bulk.flush();
             self.listen_to_news()?;
@@ -149,6 +131,40 @@ impl Agent {
                 return Ok(());
             }
         }
+    }
+
+    /// Transfers that ended, and launches that waited for them.
+    fn finish_transfers(&mut self) -> Result<()> {
+        while let Some(done) = self.transfers.done() {
+            let transfer = match self.handover.finished(done) {
+                Ok(None) => continue,
+                Ok(Some(program)) => {
+                    tracing::info!("updated");
+                    // The channels end with this program; the host meets the next one as after any break.
+                    tracing::error!("{:#}", updates::run_instead(&program));
+                    continue;
+                }
+                Err(done) => done,
+            };
+            if let Done::Came { transfer, sink, .. } = transfer {
+                self.clipboard
+                    .finished(transfer, sink, &self.screen.display)?;
+            }
+        }
+        let (services, inbox) = (&mut self.services, &self.handover.inbox);
+        self.control.speak(|say| {
+            services.launch(inbox, say);
+            Ok(())
+        })
+    }
+
+    /// Lines of the log, if anybody listens.
+    fn tell_log(&mut self) -> Result<()> {
+        let log = &self.log;
+        self.control.speak(|say| {
+            while say.is_open() && log.next(|line| say.say(line)) {}
+            Ok(())
+        })
     }
 
     /// Channels that came or went.
@@ -168,6 +184,7 @@ impl Agent {
             }
             News::Lost => {
                 self.services.lost();
+                self.handover.lost(&mut self.transfers);
                 self.clipboard.lost(&mut self.screen.display)?;
             }
             News::None => {}
@@ -192,6 +209,7 @@ impl Agent {
             self.rescan,
             self.frame,
             self.clipboard.deadline(),
+            self.handover.deadline(),
         ];
         let timeout = deadline.into_iter().flatten().min().map(|at| {
             // Rounded up: to wake a moment early would be to wake twice.
@@ -220,6 +238,9 @@ impl Agent {
                     asked.push(PollFd::new(fd, flags));
                 }
             }
+            let handover = asked.len();
+            asked.push(PollFd::new(self.waker.as_fd(), PollFlags::POLLIN));
+            asked.extend(self.handover.interest());
             match poll(&mut asked, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).context("cannot wait for anything"),
@@ -230,6 +251,7 @@ impl Agent {
                 places[0].is_some_and(has),
                 places[1].is_some_and(has),
                 places[2].is_some_and(has),
+                (handover..asked.len()).any(has),
             ]
         };
         let now = Instant::now();
@@ -242,25 +264,43 @@ impl Agent {
         if ready[2] || due(self.control.deadline()) {
             let (screen, services) = (&mut self.screen, &mut self.services);
             let (clipboard, transfers) = (&mut self.clipboard, &mut self.transfers);
+            let handover = &mut self.handover;
             self.control.step(|say, message| {
                 if let control::FromHost::Settings(settings) = &message {
                     clipboard.set_allowed(settings.allowed);
                 }
                 let display = &mut screen.display;
-                match clipboard.host_says(message, display, transfers, say)? {
+                let Some(message) = clipboard.host_says(message, display, transfers, say)? else {
+                    return Ok(());
+                };
+                match handover.host_says(message, transfers, say) {
                     Some(other) => services.host_says(other, screen, say),
                     None => Ok(()),
                 }
             })?;
         }
         if ready[3] || due(self.bulk.deadline()) {
-            let (screen, clipboard) = (&mut self.screen, &mut self.clipboard);
             let transfers = &mut self.transfers;
-            self.bulk
-                .step(|say, message| match transfers.host_says(message, say) {
-                    Some(finished) => clipboard.finished(finished, &screen.display),
-                    None => Ok(()),
-                })?;
+            self.bulk.step(|say, message| {
+                transfers.host_says(message, say);
+                Ok(())
+            })?;
+        }
+        if ready[4] {
+            self.waker.heard();
+            let (handover, transfers) = (&mut self.handover, &mut self.transfers);
+            let apps = &self.services.apps;
+            self.control.speak(|say| {
+                handover.work(apps, transfers, say);
+                Ok(())
+            })?;
+        }
+        if due(self.handover.deadline()) {
+            let handover = &mut self.handover;
+            self.control.speak(|say| {
+                handover.expire(now, say);
+                Ok(())
+            })?;
         }
         if due(self.clipboard.deadline()) {
             let (screen, clipboard) = (&mut self.screen, &mut self.clipboard);
@@ -306,42 +346,4 @@ impl Agent {
             }
         }
     }
-}
-
-/// Which build this is, for the host's log and for updates.
-fn build() -> [u8; 32] {
-    Sha256::digest(concat!(
-        env!("CARGO_PKG_NAME"),
-        " ",
-        env!("CARGO_PKG_VERSION")
-    ))
-    .into()
-}
-
-/// Without a display the host should know at least why: this waits for it a moment, and tells.
-fn say_stuck(options: &Options, words: &str) {
-    let hello = Hello::new(Which::Control, Features::NONE, build());
-    let mut control = Control::new(Door::new(&options.control), hello);
-    let until = Instant::now() + Duration::from_secs(2);
-    let mut told = false;
-    while Instant::now() < until && !told {
-        if control.step(|_, _| Ok(())).is_err() {
-            return;
-        }
-        if control.news() == News::Open {
-            let _ = control.speak(|say| {
-                say.say(control::Stage {
-                    progress: Progress::Stuck,
-                    words: Untrusted::claim(Text::cut(words)),
-                });
-                Ok(())
-            });
-            told = true;
-        }
-        control.flush();
-        if !told {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-    control.close(Reason::Failure, words);
 }

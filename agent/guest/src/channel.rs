@@ -19,6 +19,15 @@ pub struct Say<'o, Out: Greets> {
 }
 
 impl<Out: Greets> Say<'_, Out> {
+    /// To nobody: what is said is lost.
+    #[must_use]
+    pub const fn to_nobody() -> Self {
+        Self {
+            out: None,
+            failed: None,
+        }
+    }
+
     /// Says it. A message that breaks a limit is left out, with a line in the log: the agent cuts what it
     /// says to size, so that is a mistake of its own. Any other failure ends the channel.
     pub fn say<'m>(&mut self, message: impl Into<Out::Message<'m>>) {

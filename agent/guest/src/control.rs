@@ -1,6 +1,7 @@
 //! The control channel: apps and launches, monitors, keymap, health, sleep.
-use crate::apps::{App, Apps, icon, launch};
+use crate::apps::{App, Apps, exec, icon, launch};
 use crate::channel::Say;
+use crate::handover::{Files, Inbox};
 use crate::screen::Screen;
 use crate::settings::Settings;
 use crate::{health, keymap, monitors};
@@ -8,7 +9,7 @@ use anyhow::Result;
 use medley_wire::control::{self, Categories, FromGuest, FromHost, Outcome, Progress};
 use medley_wire::{AppId, List, Text, Untrusted, bulk};
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,20 @@ pub type Control<'o> = Say<'o, FromGuest<'static>>;
 
 /// Bytes that may wait in the bulk channel while icons are added.
 const ICONS_WAITING: usize = 1 << 20;
+
+/// Launches that wait for their files at once.
+const LAUNCHES: usize = 64;
+
+/// A launch that the host wants.
+#[derive(Debug)]
+struct Wanted {
+    request: u32,
+    app: AppId,
+    action: u8,
+    /// Nothing, if one of them is no text.
+    addresses: Option<Vec<String>>,
+    files: Vec<u32>,
+}
 
 /// What the control channel acts upon.
 #[derive(Debug)]
@@ -28,6 +43,8 @@ pub struct Services {
     /// Apps whose icons have not been sent, and the side that is wanted.
     icons: VecDeque<AppId>,
     icon_side: u32,
+    /// Launches that have not begun, for files that they need are still on their way.
+    launches: VecDeque<Wanted>,
     settings: Settings,
     display: String,
     agent: PathBuf,
@@ -45,6 +62,7 @@ impl Services {
             listed: None,
             icons: VecDeque::new(),
             icon_side: 48,
+            launches: VecDeque::new(),
             settings: Settings::default(),
             display,
             agent: std::env::current_exe()?,
@@ -70,7 +88,14 @@ impl Services {
     pub fn lost(&mut self) {
         self.listed = None;
         self.icons.clear();
+        self.launches.clear();
         self.apps.index.next_connection();
+    }
+
+    /// The agent's own program.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.agent
     }
 
     /// Does what one message says.
@@ -114,7 +139,7 @@ impl Services {
                 self.icons = self.apps.all.keys().copied().collect();
                 self.listed = Some(self.apps.all.clone());
             }
-            FromHost::Launch(launch) => self.launch(&launch, say),
+            FromHost::Launch(launch) => self.want(&launch, say),
             FromHost::Sleep(sleep) => {
                 screen.lost_keys()?;
                 say.say(control::Ready {
@@ -134,14 +159,14 @@ impl Services {
                     now: before,
                 });
             }
-            FromHost::FileOffer(offer) => decline(offer.transfer, say),
-            FromHost::Update(update) => decline(update.transfer, say),
-            // Hellos are dealt with below; the rest answers what this agent never says.
+            // Hellos are dealt with below; the rest is for the clipboard and for what is handed over.
             FromHost::Hello(_)
             | FromHost::Awake(_)
             | FromHost::ClipboardOffer(_)
             | FromHost::ClipboardRequest(_)
+            | FromHost::FileOffer(_)
             | FromHost::Answer(_)
+            | FromHost::Update(_)
             | FromHost::NoteAnswer(_)
             | FromHost::TrayClick(_)
             | FromHost::TrayChoice(_) => {}
@@ -173,35 +198,70 @@ impl Services {
             .set_dpi(&mut screen.display, monitors::dpi(all))
     }
 
-    fn launch(&mut self, wanted: &control::Launch<'_>, say: &mut Control<'_>) {
-        let addresses: Option<Vec<&str>> =
-            wanted.arguments.iter().map(|text| text.as_str()).collect();
-        let (outcome, words) = match (self.apps.all.get(&wanted.app), addresses) {
-            (None, _) => (Outcome::Unknown, String::new()),
-            (_, None) => (Outcome::Refused, "an address is no text".to_owned()),
-            _ if !wanted.files.is_empty() => (
-                Outcome::Refused,
-                "this agent takes no files from the host".to_owned(),
-            ),
-            (Some(app), Some(addresses)) => launch::launch(
-                app,
-                &self.apps.index,
-                &launch::Launch {
-                    request: wanted.request,
-                    app: wanted.app,
-                    action: wanted.action,
-                    addresses: &addresses,
-                    agent: &self.agent,
-                    display: &self.display,
-                },
-            ),
-        };
-        tracing::info!(app = %wanted.app, ?outcome, "launched");
-        say.say(control::Launched {
-            request: wanted.request,
-            outcome,
-            words: Untrusted::claim(Text::cut(&words)),
+    fn want(&mut self, launch: &control::Launch<'_>, say: &mut Control<'_>) {
+        if self.launches.len() >= LAUNCHES {
+            say.say(control::Launched {
+                request: launch.request,
+                outcome: Outcome::Refused,
+                words: Untrusted::claim(Text::cut("too many others wait for their files")),
+            });
+            return;
+        }
+        let addresses = launch.arguments.iter();
+        self.launches.push_back(Wanted {
+            request: launch.request,
+            app: launch.app,
+            action: launch.action,
+            addresses: addresses.map(|a| a.as_str().map(str::to_owned)).collect(),
+            files: launch.files.to_vec(),
         });
+    }
+
+    /// Launches what waits for no file any more. The host may ask for a launch when it has sent its files, and
+    /// the word comes before they do, over another channel.
+    pub fn launch(&mut self, inbox: &Inbox, say: &mut Control<'_>) {
+        for wanted in std::mem::take(&mut self.launches) {
+            let (outcome, words) = match inbox.files(&wanted.files) {
+                Files::Coming => {
+                    self.launches.push_back(wanted);
+                    continue;
+                }
+                Files::Missing => (
+                    Outcome::Refused,
+                    "a file that it should open is not here".to_owned(),
+                ),
+                Files::Here(files) => self.launch_with(&wanted, &files),
+            };
+            tracing::info!(app = %wanted.app, ?outcome, "launched");
+            say.say(control::Launched {
+                request: wanted.request,
+                outcome,
+                words: Untrusted::claim(Text::cut(&words)),
+            });
+        }
+    }
+
+    fn launch_with(&self, wanted: &Wanted, files: &[PathBuf]) -> (Outcome, String) {
+        let Some(app) = self.apps.all.get(&wanted.app) else {
+            return (Outcome::Unknown, String::new());
+        };
+        let Some(addresses) = &wanted.addresses else {
+            return (Outcome::Refused, "an address is no text".to_owned());
+        };
+        let files: Vec<String> = files.iter().map(|path| exec::address_of(path)).collect();
+        let addresses: Vec<&str> = addresses.iter().chain(&files).map(String::as_str).collect();
+        launch::launch(
+            app,
+            &self.apps.index,
+            &launch::Launch {
+                request: wanted.request,
+                app: wanted.app,
+                action: wanted.action,
+                addresses: &addresses,
+                agent: &self.agent,
+                display: &self.display,
+            },
+        )
     }
 
     /// Looks for apps again, and tells the host what is new, other or gone.
@@ -316,13 +376,6 @@ fn place_of(categories: &[String]) -> (Categories, &'static str) {
         }
     }
     (all, folder)
-}
-
-fn decline(transfer: u32, say: &mut Control<'_>) {
-    say.say(control::Answer {
-        transfer,
-        verdict: control::Verdict::Kind,
-    });
 }
 
 fn set_clock(nanoseconds: i64) {

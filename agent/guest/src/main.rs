@@ -3,10 +3,14 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use medley_guest::apps::launch;
+use medley_guest::handover::{ask, printing, updates};
+use medley_guest::log::Lines;
 use medley_guest::{Options, install, run};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Medley's agent in a Linux guest: shows the guest's windows on the host's desktop.
 #[derive(Debug, Parser)]
@@ -38,6 +42,20 @@ enum Verb {
         /// Set the guest's clock when the host says what time it is.
         #[arg(long)]
         set_clock: bool,
+        /// The port of this machine's own on which the host's printer is reached.
+        #[arg(long, default_value_t = printing::PORT)]
+        printer_port: u16,
+    },
+    /// Send files to the host, and say what became of each.
+    Send {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Open an address of the web in the host's browser.
+    Open {
+        /// The address: http or https.
+        url: String,
     },
     /// Write into a guest's files what the agent needs there: the X server's configuration, units, itself.
     Install {
@@ -47,6 +65,9 @@ enum Verb {
         /// The user whose apps are shown.
         #[arg(long, default_value = "medley")]
         user: String,
+        /// Links that apps of the guest open go to the host's browser, and not to one of the guest's.
+        #[arg(long)]
+        links_to_host: bool,
     },
     /// Start a program that outlives whoever started it.
     #[command(name = launch::START, hide = true)]
@@ -58,14 +79,15 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("MEDLEY_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
-        )
+    let log = Lines::default();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MEDLEY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let here = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(here.with_filter(filter))
+        .with(log.layer())
         .init();
-    match command(Arguments::parse()) {
+    match command(Arguments::parse(), log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("medley-guest: {error:#}");
@@ -74,7 +96,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn command(arguments: Arguments) -> Result<()> {
+fn command(arguments: Arguments, log: Lines) -> Result<()> {
     match arguments.command {
         Verb::Run {
             display,
@@ -83,7 +105,11 @@ fn command(arguments: Arguments) -> Result<()> {
             bulk,
             pool,
             set_clock,
+            printer_port,
         } => {
+            if let Some(program) = updates::newer() {
+                tracing::warn!("{:#}", updates::run_instead(&program));
+            }
             let ports = Options::on(display);
             run(&Options {
                 gui: gui.unwrap_or(ports.gui),
@@ -95,9 +121,17 @@ fn command(arguments: Arguments) -> Result<()> {
                 },
                 sets_clock: set_clock,
                 display: ports.display,
+                printer_port,
+                log,
             })
         }
-        Verb::Install { root, user } => install::install(&root, &user),
+        Verb::Send { files } => ask::send(&files),
+        Verb::Open { url } => ask::open(&url),
+        Verb::Install {
+            root,
+            user,
+            links_to_host,
+        } => install::install(&root, &user, links_to_host),
         Verb::Start { command } => launch::start_detached(&command),
     }
 }

@@ -39,6 +39,8 @@ pub struct Traits {
     pub urgent: bool,
     /// It wants to begin minimised.
     pub iconic: bool,
+    /// Which launch led to it, as an app says that was handed one while it ran.
+    pub startup: String,
 }
 
 impl Traits {
@@ -62,6 +64,7 @@ impl Traits {
         let states = ask(a._NET_WM_STATE, AtomEnum::ATOM)?;
         let hints = ask(AtomEnum::WM_HINTS.into(), AtomEnum::WM_HINTS)?;
         let protocols = ask(a.WM_PROTOCOLS, AtomEnum::ATOM)?;
+        let startup = ask(a._NET_STARTUP_ID, AtomEnum::ANY)?;
 
         let net_name = gone(net_name.reply())?;
         let name = gone(name.reply())?;
@@ -74,6 +77,7 @@ impl Traits {
             .and_then(|reply| WmHints::from_reply(&reply).ok())
             .flatten();
         let protocols = numbers(gone(protocols.reply())?);
+        let startup = gone(startup.reply())?;
 
         let title = net_name
             .filter(|reply| !reply.value.is_empty())
@@ -106,6 +110,7 @@ impl Traits {
             urgent: hints.is_some_and(|hints| hints.urgent),
             iconic: hints
                 .is_some_and(|hints| matches!(hints.initial_state, Some(WmHintsState::Iconic))),
+            startup: startup.map_or_else(String::new, |reply| latin(&reply.value)),
         })
     }
 }

@@ -119,20 +119,22 @@ fn what_the_guest_copies_the_host_can_paste() {
     request(&mut host, 6, newer, ClipboardKind::Picture);
     // More than four chunks: the host must say that it has received some.
     let mut told = 0;
+    let end = std::time::Instant::now() + support::PATIENCE;
     while !host.model.ended.contains(&6) {
+        assert!(std::time::Instant::now() < end, "the picture never ended");
         host.turn(Duration::from_millis(20));
         let come = host.model.streams.get(&6).map_or(0, |s| s.len() as u64);
         assert!(
             come <= told + 4 * CHUNK_BYTES as u64,
             "further ahead than it may be"
         );
-        if come > told {
+        if come > told
+            && let Some(stream) = host.model.stream_of(6)
+        {
             told = come;
+            let bytes = come;
             host.bulk
-                .send(medley_wire::bulk::Received {
-                    stream: 0,
-                    bytes: come,
-                })
+                .send(medley_wire::bulk::Received { stream, bytes })
                 .unwrap();
         }
     }

@@ -211,8 +211,9 @@ fn it_says_how_it_is() {
         size: medley_wire::Untrusted::claim(9),
         name: medley_wire::Untrusted::claim(Text::cut("x")),
     });
+    // A host that has not said what it allows has allowed nothing.
     host.until("the answer", |model| {
-        model.answers == [(5, control::Verdict::Kind)]
+        model.answers == [(5, control::Verdict::Policy)]
     });
 }
 

@@ -23,6 +23,16 @@ impl Rate {
         }
     }
 
+    /// `most` at once, then so many `in_a_second`; at least one.
+    #[must_use]
+    pub const fn each_second(most: u32, in_a_second: u32) -> Self {
+        let in_a_second = if in_a_second == 0 { 1 } else { in_a_second };
+        Self::new(
+            most,
+            Duration::from_nanos(1_000_000_000 / in_a_second as u64),
+        )
+    }
+
     /// Whether it may happen now; if so, it has.
     pub fn take(&mut self, now: Duration) -> bool {
         let there = self.ready() <= now;

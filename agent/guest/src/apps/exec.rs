@@ -1,5 +1,7 @@
 //! The command of a desktop entry, as arguments. No shell is involved: quotes and field codes are all there is.
 use super::entry::Entry;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Why there is no command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +147,20 @@ fn fill(text: &str, entry: &Entry, place: &str) -> Result<Option<String>, Bad> {
     Ok((!out.is_empty() || text.is_empty()).then_some(out))
 }
 
+/// The `file:` address of a path.
+#[must_use]
+pub fn address_of(path: &Path) -> String {
+    let mut address = "file://".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(byte) {
+            address.push(char::from(*byte));
+        } else {
+            address.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    address
+}
+
 /// The path in a `file:` address.
 fn path_of(address: &str) -> Result<String, Bad> {
     let bad = Bad::Address("the app opens files only");
@@ -232,6 +248,18 @@ mod tests {
             one("app %F", &["file:///a%20b", "file://localhost/c"]),
             ["app", "/a b", "/c"]
         );
+    }
+
+    #[test]
+    fn paths_become_addresses_and_paths_again() {
+        for path in ["/a b/100%.txt", "/Ü/日本.odt", "/x?y#z&;'\"", "/-._~"] {
+            let address = address_of(Path::new(path));
+            assert!(
+                address.is_ascii() && !address.contains([' ', '?', '#']),
+                "{address}"
+            );
+            assert_eq!(one("app %f", &[&address]), ["app", path]);
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ const LARGEST: u32 = 1024;
 /// Sizes in which themes keep icons.
 const SIZES: [u32; 12] = [16, 22, 24, 32, 36, 48, 64, 72, 96, 128, 192, 256];
 
+/// Folders of a theme in which apps' icons are, and those that they show while they run.
+const KINDS: [&str; 4] = ["apps", "status", "devices", "actions"];
+
 /// A picture with four bytes for each pixel, colours multiplied with opacity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Icon {
@@ -63,6 +66,17 @@ pub fn of_window(words: &[u32], side: u32) -> Option<Icon> {
     scale(&colours, (width, height), side.clamp(1, ICON_SIDE))
 }
 
+/// A picture from its colours (red, green, blue, opacity; not multiplied), made at most `side` wide and high.
+#[must_use]
+pub fn of_colours(
+    colours: impl Iterator<Item = [u8; 4]>,
+    size: (u32, u32),
+    side: u32,
+) -> Option<Icon> {
+    let colours: Vec<[u32; 4]> = colours.map(multiplied).collect();
+    scale(&colours, size, side.clamp(1, ICON_SIDE))
+}
+
 fn multiplied([red, green, blue, alpha]: [u8; 4]) -> [u32; 4] {
     let times = |colour: u8| (u32::from(colour) * u32::from(alpha) + 127) / 255;
     [times(blue), times(green), times(red), u32::from(alpha)]
@@ -75,16 +89,10 @@ pub fn find(folders: &[PathBuf], name: &str, side: u32) -> Option<PathBuf> {
         let path = PathBuf::from(name);
         return (path.extension()? == "png").then_some(path);
     }
-    // A name is no path: it comes from a file that anybody may have written.
-    if name.contains('/') || name.starts_with('.') {
-        return None;
-    }
-    let file = format!("{}.png", name.strip_suffix(".png").unwrap_or(name));
-    let larger = SIZES.iter().filter(|size| **size >= side);
-    let smaller = SIZES.iter().rev().filter(|size| **size < side);
-    for size in larger.chain(smaller) {
-        for folder in folders {
-            let path = folder.join(format!("icons/hicolor/{size}x{size}/apps/{file}"));
+    let file = file_of(name)?;
+    for size in sizes(side) {
+        for (folder, kind) in folders.iter().flat_map(|f| KINDS.map(|kind| (f, kind))) {
+            let path = folder.join(format!("icons/hicolor/{size}x{size}/{kind}/{file}"));
             if path.is_file() {
                 return Some(path);
             }
@@ -94,6 +102,31 @@ pub fn find(folders: &[PathBuf], name: &str, side: u32) -> Option<PathBuf> {
         .iter()
         .map(|folder| folder.join("pixmaps").join(&file))
         .find(|path| path.is_file())
+}
+
+/// The same in a folder of an app's own: a theme's, or one in which the icons themselves lie.
+#[must_use]
+pub fn find_in(folder: &Path, name: &str, side: u32) -> Option<PathBuf> {
+    let file = file_of(name)?;
+    let themed = sizes(side).flat_map(|size| {
+        KINDS.map(|kind| folder.join(format!("hicolor/{size}x{size}/{kind}/{file}")))
+    });
+    std::iter::once(folder.join(&file))
+        .chain(themed)
+        .find(|path| path.is_file())
+}
+
+/// A name is no path: it comes from a file or an app that anybody may have written.
+fn file_of(name: &str) -> Option<String> {
+    let bad = name.contains('/') || name.starts_with('.');
+    (!bad).then(|| format!("{}.png", name.strip_suffix(".png").unwrap_or(name)))
+}
+
+/// Sizes in the order in which they suit.
+fn sizes(side: u32) -> impl Iterator<Item = &'static u32> {
+    let larger = SIZES.iter().filter(move |size| **size >= side);
+    let smaller = SIZES.iter().rev().filter(move |size| **size < side);
+    larger.chain(smaller)
 }
 
 /// Decodes a file and makes it at most `side` pixels wide and high.

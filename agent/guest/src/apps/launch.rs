@@ -106,7 +106,7 @@ fn start(command: &[String], app: &App, index: &Index, launch: &Launch<'_>) -> R
         .args(command)
         .env("DISPLAY", launch.display)
         .env(APP_VARIABLE, launch.app.to_string())
-        .env("DESKTOP_STARTUP_ID", format!("medley/{mark}_TIME0"))
+        .env("DESKTOP_STARTUP_ID", index.startup_id(launch.request))
         .env(LAUNCH_VARIABLE, mark)
         .current_dir(
             folder

@@ -19,6 +19,10 @@ pub const APP_VARIABLE: &str = "MEDLEY_APP";
 /// The launch, with the run of the agent and the connection that it belongs to.
 pub const LAUNCH_VARIABLE: &str = "MEDLEY_LAUNCH";
 
+/// What stands before and behind a mark in the name of a startup notification.
+const STARTUP: &str = "medley/";
+const STARTUP_END: &str = "_TIME0";
+
 /// How deep folders of entries are looked into.
 const DEPTH: u32 = 4;
 
@@ -229,6 +233,25 @@ impl Index {
         format!("{}/{}/{request}", self.run, self.connection.get())
     }
 
+    /// What a launch is called in startup notifications.
+    #[must_use]
+    pub fn startup_id(&self, request: u32) -> String {
+        format!("{STARTUP}{}{STARTUP_END}", self.mark(request))
+    }
+
+    /// The launch that a window says it belongs to: an app that runs already is handed the launch's name.
+    #[must_use]
+    pub fn launch_of(&self, startup_id: &str) -> Option<u32> {
+        let mark = startup_id.strip_prefix(STARTUP)?;
+        self.request_of(mark.strip_suffix(STARTUP_END)?)
+    }
+
+    /// The launch of this host's that has that mark.
+    fn request_of(&self, mark: &str) -> Option<u32> {
+        let request = mark.rsplit('/').next()?.parse().ok()?;
+        (mark == self.mark(request)).then_some(request)
+    }
+
     /// The host that launched is gone.
     pub fn next_connection(&self) {
         self.connection.set(self.connection.get().wrapping_add(1));
@@ -248,10 +271,7 @@ impl Index {
             .into_iter()
             .find_map(|class| self.classes.get(&class.to_lowercase()).copied());
         let app = by_class.or_else(|| AppId::parse(&variable(APP_VARIABLE)?));
-        let launch = variable(LAUNCH_VARIABLE).and_then(|mark| {
-            let request = mark.rsplit('/').next()?.parse().ok()?;
-            (mark == self.mark(request)).then_some(request)
-        });
+        let launch = variable(LAUNCH_VARIABLE).and_then(|mark| self.request_of(&mark));
         (app.unwrap_or(AppId::NONE), launch.unwrap_or(0))
     }
 }
@@ -330,7 +350,12 @@ mod tests {
         }
         assert_eq!(whose().1, 7);
         assert_ne!(whose().0, AppId::NONE);
+        let startup = index.startup_id(8);
+        assert_eq!(index.launch_of(&startup), Some(8));
+        assert_eq!(index.launch_of("medley/x/0/8_TIME0"), None);
+        assert_eq!(index.launch_of(""), None);
         index.next_connection();
+        assert_eq!(index.launch_of(&startup), None);
         assert_eq!(index.whose(Some(launched.id()), &class).1, 0);
         launched.kill().unwrap();
         launched.wait().unwrap();

@@ -2,7 +2,7 @@
 //! asks. One fetch at a time: apps answer at once or not at all.
 use super::{Control, PATIENCE, targets};
 use crate::display::{Display, gone};
-use crate::transfers::Transfers;
+use crate::transfers::{Source, Transfers};
 use anyhow::Result;
 use medley_wire::List;
 use medley_wire::bulk::Carries;
@@ -250,7 +250,7 @@ impl Copied {
                 }
                 Some(data) => {
                     answer(transfer, Verdict::Yes, say);
-                    transfers.send(transfer, Carries::Clipboard, data);
+                    transfers.send(transfer, Carries::Clipboard, Source::Bytes(data));
                 }
             }
         }

@@ -5,7 +5,7 @@ mod pasted;
 
 use crate::channel::Say;
 use crate::display::{Atoms, Display};
-use crate::transfers::{Finished, Transfers};
+use crate::transfers::{Sink, Transfers};
 use anyhow::Result;
 use copied::Copied;
 use medley_wire::control::{Allowed, Answer, ClipboardKind, ClipboardOffer, FromGuest, FromHost};
@@ -143,10 +143,10 @@ impl Clipboard {
             FromHost::ClipboardRequest(request) => {
                 self.copied.requested(request, display, say)?;
             }
-            FromHost::Answer(Answer { transfer, verdict }) => {
-                self.pasted
-                    .answered(transfer, verdict, display, transfers)?;
-            }
+            FromHost::Answer(Answer { transfer, verdict })
+                if self
+                    .pasted
+                    .answered(transfer, verdict, display, transfers)? => {}
             other => return Ok(Some(other)),
         }
         Ok(None)
@@ -156,8 +156,8 @@ impl Clipboard {
     ///
     /// # Errors
     /// The display is gone.
-    pub fn finished(&mut self, finished: Finished, display: &Display) -> Result<()> {
-        self.pasted.finished(finished, display)
+    pub fn finished(&mut self, transfer: u32, sink: Option<Sink>, display: &Display) -> Result<()> {
+        self.pasted.finished(transfer, sink, display)
     }
 
     /// Gives up on whoever takes too long.

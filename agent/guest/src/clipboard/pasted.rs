@@ -2,8 +2,9 @@
 //! app that asks waits until the host has said yes and its bytes are here.
 use super::{Control, PATIENCE, targets};
 use crate::display::Display;
-use crate::transfers::{Finished, Transfers};
+use crate::transfers::{Sink, Transfers};
 use anyhow::Result;
+use medley_wire::bulk::Carries;
 use medley_wire::control::{ClipboardKind, ClipboardRequest, Verdict};
 use medley_wire::limits::CLIPBOARD_BYTES;
 use std::time::Instant;
@@ -43,7 +44,6 @@ pub struct Pasted {
     /// The host's number, and forms; nothing while the agent does not own the clipboard.
     offer: Option<(u32, Vec<ClipboardKind>)>,
     since: u32,
-    transfer: u32,
     waiting: Vec<Waiting>,
     giving: Vec<Giving>,
 }
@@ -139,49 +139,47 @@ impl Pasted {
         let Some(kind) = kind.filter(|_| say.is_open()) else {
             return refuse(&event, display);
         };
-        self.transfer = self.transfer.wrapping_add(1).max(1);
+        let transfer = transfers.number();
         say.say(ClipboardRequest {
-            transfer: self.transfer,
+            transfer,
             sequence: *sequence,
             kind,
         });
         // Expected from now on, for its bytes come over another channel than the host's yes.
-        transfers.expect(self.transfer, CLIPBOARD_BYTES);
+        let sink = Sink::Memory(Vec::new());
+        transfers.expect(Carries::Clipboard, transfer, CLIPBOARD_BYTES, sink);
         self.waiting.push(Waiting {
             request: event,
-            transfer: self.transfer,
+            transfer,
             until: Instant::now() + PATIENCE,
         });
         Ok(())
     }
 
-    /// The host lets it happen, or does not.
+    /// The host lets it happen, or does not. False, if it answers something else.
     pub fn answered(
         &mut self,
         transfer: u32,
         verdict: Verdict,
         display: &Display,
         transfers: &mut Transfers,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let waits = self.waiting.iter().position(|w| w.transfer == transfer);
         if let Some(at) = waits.filter(|_| verdict != Verdict::Yes) {
-            transfers.unexpect(transfer);
+            transfers.unexpect(Carries::Clipboard, transfer);
             refuse(&self.waiting.swap_remove(at).request, display)?;
         }
-        Ok(())
+        Ok(waits.is_some())
     }
 
     /// The host's bytes are here, or will never be.
-    pub fn finished(&mut self, finished: Finished, display: &Display) -> Result<()> {
-        let waits = self
-            .waiting
-            .iter()
-            .position(|w| w.transfer == finished.transfer);
+    pub fn finished(&mut self, transfer: u32, sink: Option<Sink>, display: &Display) -> Result<()> {
+        let waits = self.waiting.iter().position(|w| w.transfer == transfer);
         let Some(at) = waits else {
             return Ok(());
         };
         let Waiting { request, .. } = self.waiting.swap_remove(at);
-        let Some(data) = finished.data else {
+        let Some(Sink::Memory(data)) = sink else {
             return refuse(&request, display);
         };
         let data = if request.target == u32::from(AtomEnum::STRING) {

@@ -193,7 +193,8 @@ impl Screen {
 
     pub(super) fn whose(&self, window: Window, traits: &Traits) -> Result<(AppId, u32)> {
         let process = crate::traits::process_of(&self.display, window)?;
-        Ok(self.apps.whose(process, &traits.class))
+        let (app, launch) = self.apps.whose(process, &traits.class);
+        Ok((app, self.apps.launch_of(&traits.startup).unwrap_or(launch)))
     }
 
     pub(super) fn map_requested(&mut self, window: Window) -> Result<()> {

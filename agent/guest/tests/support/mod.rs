@@ -1,6 +1,7 @@
 //! A host that is a script: it holds the other ends of the agent's channels, keeps what it is told as a model
 //! of windows and canvases, and acknowledges frames like a presenter.
 #![allow(dead_code, clippy::unwrap_used)]
+pub mod bus;
 pub mod display;
 pub mod model;
 pub mod selections;
@@ -76,11 +77,39 @@ pub fn agent(server: &Xserver, doors: &Doors, more: &[&str]) -> Process {
     agent_on(&server.name, doors, more)
 }
 
+/// The agent's program.
+pub const AGENT: &str = env!("CARGO_BIN_EXE_medley-guest");
+
 /// Starts an agent on a display of that name, which need not be there.
 pub fn agent_on(display: &str, doors: &Doors, more: &[&str]) -> Process {
+    agent_with(AGENT, display, doors, more, &[])
+}
+
+/// The environment in which an agent and those who ask it find each other, and nothing of this machine's.
+pub fn surround<'c>(command: &'c mut Command, doors: &Doors) -> &'c mut Command {
+    for name in ["run", "home", "data"] {
+        std::fs::create_dir_all(doors.path(name)).unwrap();
+    }
+    command
+        .env("XDG_RUNTIME_DIR", doors.path("run"))
+        .env("HOME", doors.path("home"))
+        .env("DBUS_SESSION_BUS_ADDRESS", "")
+        .env_remove("XDG_CONFIG_HOME")
+        .env_remove("XDG_DOWNLOAD_DIR")
+        .env_remove("RUNTIME_DIRECTORY")
+        .env_remove("STATE_DIRECTORY")
+}
+
+/// Starts an agent with more in its environment; `program` may be a copy.
+pub fn agent_with(
+    program: &str,
+    display: &str,
+    doors: &Doors,
+    more: &[&str],
+    environment: &[(&str, &str)],
+) -> Process {
     let data = doors.path("data");
-    std::fs::create_dir_all(&data).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_medley-guest"))
+    let child = surround(&mut Command::new(program), doors)
         .args(["run", "--display", display, "--gui"])
         .arg(doors.path("gui"))
         .arg("--control")
@@ -97,6 +126,7 @@ pub fn agent_on(display: &str, doors: &Doors, more: &[&str]) -> Process {
             "MEDLEY_LOG",
             std::env::var("MEDLEY_LOG").unwrap_or("warn".into()),
         )
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
@@ -166,6 +196,16 @@ impl Host {
         self.gui.flush().unwrap();
     }
 
+    /// What a policy allows.
+    pub fn allow(&mut self, allowed: control::Allowed) {
+        self.order(control::Settings {
+            allowed,
+            dark: false,
+            locale: medley_wire::Text::cut("C"),
+            workspace: medley_wire::Text::cut("test"),
+        });
+    }
+
     pub fn order<'m>(&mut self, message: impl Into<control::FromHost<'m>>) {
         self.control.send(message).unwrap();
         self.control.flush().unwrap();
@@ -221,8 +261,8 @@ impl Host {
             model.control(received.message);
             Ok(())
         });
-        let bulk = self.bulk.read(|_, received| -> Result<(), Error> {
-            model.bulk(received.message);
+        let bulk = self.bulk.read(|out, received| -> Result<(), Error> {
+            model.bulk(received.message, out);
             Ok(())
         });
         let _ = (self.gui.flush(), self.control.flush(), self.bulk.flush());

@@ -78,6 +78,26 @@ impl Win {
     }
 }
 
+/// A notification as it was told last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Note {
+    pub app: AppId,
+    pub urgency: control::Urgency,
+    pub summary: String,
+    pub body: Vec<String>,
+    pub buttons: Vec<String>,
+}
+
+/// A tray item as it was told last.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tray {
+    pub app: Option<AppId>,
+    pub state: Option<control::TrayState>,
+    pub title: String,
+    /// Numbers, parents, looks, labels.
+    pub menu: Vec<(u16, u16, control::EntryLook, String)>,
+}
+
 #[derive(Default)]
 pub struct Model {
     pub windows: BTreeMap<WindowId, Win>,
@@ -98,6 +118,26 @@ pub struct Model {
     pub streams: HashMap<u32, Vec<u8>>,
     open: HashMap<u8, u32>,
     pub ended: Vec<u32>,
+    pub cancelled: Vec<u32>,
+    pub carries: HashMap<u32, bulk::Carries>,
+    /// Bytes of streams are acknowledged.
+    pub acknowledges: bool,
+    /// The highest byte of the host's own streams that the guest has dealt with.
+    pub received: HashMap<u8, u64>,
+    pub refused: Vec<u8>,
+    pub files: Vec<(u32, String, u64)>,
+    /// Transfers, bytes, languages, copies, pages.
+    pub jobs: Vec<(u32, u64, control::PrintFormat, u16, u32)>,
+    pub titles: Vec<String>,
+    pub urls: Vec<String>,
+    pub notes: BTreeMap<u32, Note>,
+    pub notes_gone: Vec<u32>,
+    pub note_icons: HashMap<u32, Vec<u8>>,
+    pub trays: BTreeMap<u32, Tray>,
+    pub trays_gone: Vec<u32>,
+    /// They come over another channel, and may come sooner or later than their items.
+    pub tray_icons: HashMap<u32, Vec<u8>>,
+    pub logs: Vec<(control::Level, u32, String, String)>,
     pub bells: u32,
     pub cursors: Vec<String>,
     pub drags: Vec<medley_wire::window::Grip>,
@@ -119,6 +159,13 @@ impl std::fmt::Debug for Model {
             .field("requests", &self.requests)
             .field("answers", &self.answers)
             .field("ended", &self.ended)
+            .field("files", &self.files)
+            .field("jobs", &self.jobs)
+            .field("urls", &self.urls)
+            .field("notes", &self.notes)
+            .field("notes_gone", &self.notes_gone)
+            .field("trays", &self.trays)
+            .field("logs", &self.logs)
             .finish_non_exhaustive()
     }
 }
@@ -135,6 +182,13 @@ impl Model {
         self.windows
             .values()
             .find(|w| w.class.1 == class || w.class.0 == class)
+    }
+
+    /// The stream over which a transfer comes just now.
+    pub fn stream_of(&self, transfer: u32) -> Option<u8> {
+        let mut open = self.open.iter();
+        open.find(|(_, t)| **t == transfer)
+            .map(|(stream, _)| *stream)
     }
 
     pub fn popup(&self) -> Option<&Win> {
@@ -324,11 +378,71 @@ impl Model {
             }
             M::ClipboardRequest(m) => self.requests.push(m),
             M::Answer(m) => self.answers.push((m.transfer, m.verdict)),
+            M::FileOffer(m) => {
+                let name = m.name.file_name().expect("a name that no file may have");
+                let size = m.size.at_most(u64::MAX).unwrap();
+                self.files
+                    .push((m.transfer, name.as_str().to_owned(), size));
+            }
+            M::PrintJob(m) => {
+                self.titles.push(m.title.display().as_str().to_owned());
+                let size = m.size.at_most(u64::MAX).unwrap();
+                self.jobs
+                    .push((m.transfer, size, m.format, m.copies, m.pages));
+            }
+            M::OpenUrl(m) => self.urls.push(m.url.web_url().unwrap().as_str().to_owned()),
+            M::Note(m) => {
+                let buttons = m.buttons.iter().map(|b| b.display().as_str().to_owned());
+                let body = m.body.lines(32).map(|line| line.as_str().to_owned());
+                let note = Note {
+                    app: m.app,
+                    urgency: m.urgency,
+                    summary: m.summary.display().as_str().to_owned(),
+                    body: body.collect(),
+                    buttons: buttons.collect(),
+                };
+                self.notes.insert(m.id, note);
+            }
+            M::NoteGone(m) => {
+                self.notes.remove(&m.id);
+                self.notes_gone.push(m.id);
+            }
+            M::Tray(m) => {
+                let tray = self.trays.entry(m.id).or_default();
+                tray.app = Some(m.app);
+                tray.state = Some(m.state);
+                tray.title = m.title.display().as_str().to_owned();
+            }
+            M::TrayMenu(m) => {
+                let tray = self.trays.get_mut(&m.id).expect("a menu before its item");
+                let entry = |e: &control::TrayEntry<'_>| {
+                    (
+                        e.id,
+                        e.parent,
+                        e.look,
+                        e.label.display().as_str().to_owned(),
+                    )
+                };
+                tray.menu = m.entries.iter().map(entry).collect();
+            }
+            M::TrayGone(m) => {
+                self.trays.remove(&m.id).expect("an unknown item went");
+                self.trays_gone.push(m.id);
+            }
+            M::Log(m) => {
+                let (part, words) = (m.part.display(), m.words.display());
+                let texts = (part.as_str().to_owned(), words.as_str().to_owned());
+                self.logs.push((m.level, m.dropped, texts.0, texts.1));
+            }
             _ => {}
         }
     }
 
-    pub fn bulk(&mut self, message: bulk::FromGuest<'_>) {
+    pub fn bulk(
+        &mut self,
+        message: bulk::FromGuest<'_>,
+        out: &mut Outgoing<bulk::FromHost<'static>>,
+    ) {
         use bulk::FromGuest as M;
         match message {
             M::Icon(m) => {
@@ -340,19 +454,36 @@ impl Model {
                     bulk::Owner::Window(window) => {
                         self.window_icons.insert(window, size);
                     }
-                    other => panic!("nobody asked for an icon of {other:?}"),
+                    bulk::Owner::Note(id) => {
+                        self.note_icons.insert(id, m.picture.pixels().to_vec());
+                    }
+                    bulk::Owner::Tray(id) => {
+                        self.tray_icons.insert(id, m.picture.pixels().to_vec());
+                    }
                 }
             }
             M::Open(m) => {
                 self.open.insert(m.stream, m.transfer);
                 self.streams.insert(m.transfer, Vec::new());
+                self.carries.insert(m.transfer, m.carries);
             }
             M::Chunk(m) => {
                 let transfer = self.open[&m.stream];
                 let stream = self.streams.get_mut(&transfer).unwrap();
                 assert_eq!(stream.len() as u64, m.offset);
                 stream.extend_from_slice(m.data.0);
+                if self.acknowledges {
+                    let (stream, bytes) = (m.stream, stream.len() as u64);
+                    out.send(&bulk::Received { stream, bytes }.into()).unwrap();
+                }
             }
+            M::Received(m) => {
+                self.received.insert(m.stream, m.bytes);
+            }
+            M::Cancel(m) if m.own => {
+                self.cancelled.push(self.open.remove(&m.stream).unwrap());
+            }
+            M::Cancel(m) => self.refused.push(m.stream),
             M::End(m) => {
                 let transfer = self.open.remove(&m.stream).unwrap();
                 assert_eq!(self.streams[&transfer].len() as u64, m.size);

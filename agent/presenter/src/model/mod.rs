@@ -14,7 +14,6 @@ mod layout;
 mod pixels;
 mod place;
 mod policy;
-mod rate;
 mod shown;
 mod snapshot;
 mod states;
@@ -27,12 +26,12 @@ pub use event::HostEvent;
 pub use fuzz::fuzz_model;
 pub use layout::{Layout, NOTE_MOST, Screen, UNMANAGED_MOST};
 pub use policy::{Chord, HostKeys, Policy};
-pub use rate::Rate;
 pub use violation::Violation;
 
 use crate::canvas::{Canvas, Pool};
 use crate::frame::Frame;
 use crate::unpack::Unpacker;
+use medley_services::Rate;
 use medley_wire::gui::{self, FromGuest, FromHost};
 use medley_wire::limits::BELLS_PER_SECOND;
 use medley_wire::window::Shape;
@@ -120,8 +119,8 @@ impl Model {
             asked: None,
             snapshot: None,
             generation: 0,
-            messages: Rate::new(MESSAGES.0, MESSAGES.1),
-            bells: Rate::new(BELLS_PER_SECOND, BELLS_PER_SECOND),
+            messages: Rate::each_second(MESSAGES.0, MESSAGES.1),
+            bells: Rate::each_second(BELLS_PER_SECOND, BELLS_PER_SECOND),
             unpacker: Unpacker::default(),
             cursor: None,
             ended: false,

@@ -13,7 +13,7 @@ use crate::screen::{Keymap, Said, Screen};
 use clipboard::{Act, Clipboard};
 use health::Health;
 use medley_link::End;
-use medley_services::{Gate, Launch, Order, Ordered};
+use medley_services::{Gate, Launch, Order, Ordered, Rate};
 use medley_wire::control::{self, Allowed, Monitor, Outcome, Settings};
 use medley_wire::limits::{APPS, LOGS_PER_SECOND};
 use medley_wire::{AppId, Channel, Features, Hello, List, Text, bulk};
@@ -79,8 +79,8 @@ pub struct Services {
     apps: BTreeSet<AppId>,
     launches: u32,
     lists: u32,
-    logs: crate::model::Rate,
-    messages: crate::model::Rate,
+    logs: Rate,
+    messages: Rate,
     began: Instant,
 }
 
@@ -122,8 +122,8 @@ impl Services {
             // Another number than an earlier presenter's, whose windows the guest may still name.
             launches: std::process::id().wrapping_mul(256),
             lists: 0,
-            logs: crate::model::Rate::new(LOGS_PER_SECOND, LOGS_PER_SECOND),
-            messages: crate::model::Rate::new(MESSAGES, MESSAGES_PER_SECOND),
+            logs: Rate::each_second(LOGS_PER_SECOND, LOGS_PER_SECOND),
+            messages: Rate::each_second(MESSAGES, MESSAGES_PER_SECOND),
             began: Instant::now(),
         };
         let mut allowed = policy.allowed.allowed();

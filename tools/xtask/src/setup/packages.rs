@@ -140,6 +140,7 @@ static PACKAGES: &[Package] = &[
         "a session bus of the tests' own: notifications, trays",
         &[Test],
     ),
+    package("libnotify-bin", "notify-send: a guest's notes", &[Test]),
     package("sway", "a Wayland desktop without a screen", &[Test]),
     package("grim", "pictures of that desktop", &[Test]),
     package("wl-clipboard", "copies and pastes on it", &[Test]),

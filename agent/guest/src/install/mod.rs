@@ -1,6 +1,8 @@
 //! What an image of a guest with systemd needs so that the agent runs in it: the X server's configuration,
-//! two units, leave to open the ports, and the program. Packages are the image's own: Xorg, its dummy driver,
+//! units, leave to open the ports, and the program. Packages are the image's own: Xorg, its dummy driver,
 //! `x11-xkb-utils`, `dbus-user-session`.
+mod desktop;
+
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::ErrorKind;
@@ -67,7 +69,8 @@ WantedBy=multi-user.target
 ";
 
 /// The unit of the agent. It ends alone, for its apps live on; so it is no login session of PAM's, and the
-/// user's bus comes from lingering. It has no right to set the clock: its apps would have it, too.
+/// user's bus comes from lingering. It has no right to set the clock: its apps would have it, too. Programs reach
+/// it by a socket in its runtime folder; its state folder is where a newer agent from the host is kept.
 const SESSION_UNIT: &str = "\
 [Unit]
 Description=Medley's agent
@@ -78,6 +81,9 @@ StartLimitIntervalSec=0
 [Service]
 User=@USER@
 WorkingDirectory=~
+RuntimeDirectory=medley
+RuntimeDirectoryMode=0700
+StateDirectory=medley
 Environment=DISPLAY=:0 XDG_SESSION_TYPE=x11 XDG_CURRENT_DESKTOP=Medley
 ExecStart=/usr/bin/medley-guest run --pool auto
 Restart=always
@@ -98,11 +104,19 @@ RUN+=\"/bin/chown @USER@ /sys%p/resource2\"
 /// Who may connect to the display.
 const HOSTS: &str = "si:localuser:@USER@\n";
 
-/// Writes everything below `root`, for apps of that user, who must be made by the image's builder.
+/// Units that begin with the machine.
+const WANTED: [&str; 3] = [
+    "medley-display.service",
+    "medley-session.service",
+    "medley-printer.path",
+];
+
+/// Writes everything below `root`, for apps of that user, who must be made by the image's builder. With
+/// `links_to_host`, links open in the host's browser unless that user chooses another.
 ///
 /// # Errors
 /// `root` is no folder, a folder in it leads elsewhere, or something cannot be written.
-pub fn install(root: &Path, user: &str) -> Result<()> {
+pub fn install(root: &Path, user: &str, links_to_host: bool) -> Result<()> {
     if !root.is_dir() {
         bail!(
             "{}: is no folder; give the root of the guest's files",
@@ -113,7 +127,7 @@ pub fn install(root: &Path, user: &str) -> Result<()> {
     if user.is_empty() || user.starts_with(['-', '0']) || !user.chars().all(plain) {
         bail!("{user:?}: is no name of a user; lower case letters, digits, - and _ are");
     }
-    let files = [
+    let units = [
         ("etc/X11/medley.conf", XORG),
         ("etc/X0.hosts", HOSTS),
         ("usr/lib/udev/rules.d/70-medley.rules", RULES),
@@ -125,8 +139,18 @@ pub fn install(root: &Path, user: &str) -> Result<()> {
             "usr/lib/systemd/system/medley-session.service",
             SESSION_UNIT,
         ),
+        (
+            "usr/lib/systemd/system/medley-printer.path",
+            desktop::PRINTER_PATH,
+        ),
+        (
+            "usr/lib/systemd/system/medley-printer.service",
+            desktop::PRINTER_UNIT,
+        ),
+        desktop::BROWSER,
     ];
-    for (path, text) in files {
+    let choice = links_to_host.then_some(desktop::CHOICE);
+    for (path, text) in units.into_iter().chain(desktop::SENDING).chain(choice) {
         let path = make_room(root, path)?;
         let text = text.replace("@USER@", user);
         fs::write(&path, text).with_context(|| format!("{}: cannot write", path.display()))?;
@@ -134,7 +158,7 @@ pub fn install(root: &Path, user: &str) -> Result<()> {
     // An empty file of that name has logind keep the user's services running.
     let linger = make_room(root, &format!("var/lib/systemd/linger/{user}"))?;
     fs::write(&linger, "").with_context(|| format!("{}: cannot write", linger.display()))?;
-    for unit in ["medley-display.service", "medley-session.service"] {
+    for unit in WANTED {
         let wants = format!("etc/systemd/system/multi-user.target.wants/{unit}");
         let link = make_room(root, &wants)?;
         match symlink(format!("/usr/lib/systemd/system/{unit}"), &link) {
@@ -201,8 +225,9 @@ mod tests {
     #[test]
     fn everything_lies_below_the_root_and_twice_is_as_good_as_once() {
         let root = tempfile::tempdir().unwrap();
-        for _ in 0..2 {
-            install(root.path(), "medley").unwrap();
+        for links_to_host in [false, false, true] {
+            assert!(!root.path().join("etc/xdg/medley-mimeapps.list").exists());
+            install(root.path(), "medley", links_to_host).unwrap();
         }
         let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap();
         assert!(read("etc/X11/medley.conf").contains("Virtual 8192 8192"));
@@ -225,20 +250,21 @@ mod tests {
     #[test]
     fn systemd_takes_the_units() {
         let root = tempfile::tempdir().unwrap();
-        install(root.path(), "root").unwrap();
+        install(root.path(), "root", false).unwrap();
         let units = root.path().join("usr/lib/systemd/system");
-        for unit in ["medley-display.service", "medley-session.service"] {
+        let all = WANTED.into_iter().chain(["medley-printer.service"]);
+        for unit in all.clone() {
             // The programs lie in the image, and not here.
             let text = fs::read_to_string(units.join(unit)).unwrap();
             let here = text.replace("/usr/bin/medley-guest", "/bin/true");
             let here = here.replace("/usr/lib/xorg/Xorg", "/bin/true");
+            let here = here.replace("/usr/sbin/lpadmin", "/bin/true");
             fs::write(units.join(unit), here).unwrap();
         }
         let judged = std::process::Command::new("systemd-analyze")
             .arg("verify")
             .arg("--man=no")
-            .arg(units.join("medley-display.service"))
-            .arg(units.join("medley-session.service"))
+            .args(all.map(|unit| units.join(unit)))
             .output();
         let Ok(judged) = judged else {
             eprintln!("systemd-analyze is not installed: the units were not judged");
@@ -251,17 +277,37 @@ mod tests {
         );
     }
 
+    /// The entries hold for the agent's own reader of entries, and are not among the apps.
+    #[test]
+    fn entries_are_entries_that_no_menu_lists() {
+        use crate::apps::entry::{Entry, Unlisted};
+        for (path, text) in desktop::SENDING.into_iter().chain([desktop::BROWSER]) {
+            if !path.starts_with("usr/share/applications/") {
+                continue;
+            }
+            assert_eq!(
+                Entry::parse(text, "", "Medley"),
+                Err(Unlisted::Hidden),
+                "{path}"
+            );
+            let shown = text.replace("NoDisplay=true\n", "");
+            let entry = Entry::parse(&shown, "de", "Medley").unwrap();
+            assert!(entry.name.contains("Host"), "{path}");
+            assert!(entry.exec.starts_with("/usr/bin/medley-guest "), "{path}");
+        }
+    }
+
     #[test]
     fn links_of_an_image_are_not_followed() {
         let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         symlink(outside.path(), root.path().join("etc")).unwrap();
-        let error = install(root.path(), "medley").unwrap_err();
+        let error = install(root.path(), "medley", false).unwrap_err();
         assert!(error.to_string().contains("lead elsewhere"), "{error}");
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
         for user in ["", "-x", "a b", "root\nUser=x", "Ü"] {
             let root = tempfile::tempdir().unwrap();
-            assert!(install(root.path(), user).is_err(), "{user:?}");
+            assert!(install(root.path(), user, false).is_err(), "{user:?}");
         }
-        assert!(install(Path::new("/nowhere/at/all"), "medley").is_err());
+        assert!(install(Path::new("/nowhere/at/all"), "medley", false).is_err());
     }
 }

@@ -1,0 +1,116 @@
+//! The host's printer in the guest: a real agent, jobs that come over IPP, and a host that is a script.
+#![allow(clippy::unwrap_used)]
+mod support;
+
+use medley_print::client::{self, JobRequest, Standing};
+use medley_print::{Format, JobId, Ticket};
+use medley_wire::Features;
+use medley_wire::bulk::Carries;
+use medley_wire::control::{Allowed, Answer, PrintFormat, Verdict};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use support::display::Xserver;
+use support::{Doors, Host, PATIENCE, agent};
+
+fn until(host: &mut Host, what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        assert!(host.turn(Duration::from_millis(20)), "the agent is gone");
+    }
+}
+
+fn print(uri: &str, title: &str, file: &Path) -> JobId {
+    let request = JobRequest {
+        title: title.into(),
+        user: "somebody".into(),
+        format: Format::Pdf,
+        ticket: Ticket {
+            copies: 3,
+            ..Ticket::default()
+        },
+    };
+    client::print(uri, &request, file).unwrap()
+}
+
+fn stands(uri: &str, job: JobId) -> Standing {
+    client::standing(uri, job).unwrap()
+}
+
+#[test]
+fn what_is_printed_goes_to_the_host_as_far_as_it_wants() {
+    let server = Xserver::virtual_one();
+    let doors = Doors::new();
+    // A port that is free now.
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = port.local_addr().unwrap();
+    drop(port);
+    let port = address.port().to_string();
+    let _agent = agent(&server, &doors, &["--printer-port", &port]);
+    let mut host = Host::accept(&doors, Features::ALL, None);
+    host.model.acknowledges = true;
+    host.allow(Allowed::ALL.without(Allowed::PRINT));
+    host.watch(Duration::from_millis(100));
+    assert!(TcpStream::connect(address).is_err(), "there is no printer");
+    host.allow(Allowed::PRINT);
+    until(&mut host, "the printer", || {
+        TcpStream::connect(address).is_ok()
+    });
+
+    let file = doors.path("page.pdf");
+    let pages = [b"%PDF-1.4\n".to_vec(), b"0123456789".repeat(100_000)].concat();
+    std::fs::write(&file, &pages).unwrap();
+    let uri = format!("ipp://127.0.0.1:{port}/ipp/print");
+    let job = print(&uri, "Quarterly \u{e4}", &file);
+    host.until("the job", |model| !model.jobs.is_empty());
+    let (transfer, size, format, copies, _) = host.model.jobs[0];
+    assert_eq!(
+        (size, format, copies),
+        (pages.len() as u64, PrintFormat::Pdf, 3)
+    );
+    assert_eq!(host.model.titles, ["Quarterly \u{e4}"]);
+    assert_eq!(stands(&uri, job), Standing::Processing);
+    host.order(Answer {
+        transfer,
+        verdict: Verdict::Yes,
+    });
+    host.until("the pages", |model| model.ended == [transfer]);
+    assert_eq!(host.model.streams[&transfer], pages);
+    assert_eq!(host.model.carries[&transfer], Carries::Print);
+    until(&mut host, "the job's end", || {
+        stands(&uri, job) == Standing::Completed
+    });
+
+    let job = print(&uri, "No", &file);
+    host.until("the job", |model| model.jobs.len() == 2);
+    let (transfer, ..) = host.model.jobs[1];
+    host.order(Answer {
+        transfer,
+        verdict: Verdict::Declined,
+    });
+    until(
+        &mut host,
+        "the job's end",
+        || matches!(stands(&uri, job), Standing::Aborted(words) if words.contains("said no")),
+    );
+
+    // Taken back while the host thinks about it: what it says yes to ends at once.
+    let job = print(&uri, "Oh no", &file);
+    host.until("the job", |model| model.jobs.len() == 3);
+    let (transfer, ..) = host.model.jobs[2];
+    client::cancel(&uri, job, "somebody").unwrap();
+    host.watch(Duration::from_millis(100));
+    host.order(Answer {
+        transfer,
+        verdict: Verdict::Yes,
+    });
+    host.until("the stream's end", |model| {
+        model.cancelled.contains(&transfer)
+    });
+
+    host.allow(Allowed::NONE);
+    until(&mut host, "the printer to go", || {
+        TcpStream::connect(address).is_err()
+    });
+}
