@@ -22,12 +22,17 @@ fn until(host: &mut Host, what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn print(uri: &str, title: &str, file: &Path) -> JobId {
+    print_pages(uri, title, file, Vec::new())
+}
+
+fn print_pages(uri: &str, title: &str, file: &Path, ranges: Vec<(u32, u32)>) -> JobId {
     let request = JobRequest {
         title: title.into(),
         user: "somebody".into(),
         format: Format::Pdf,
         ticket: Ticket {
             copies: 3,
+            ranges,
             ..Ticket::default()
         },
     };
@@ -78,6 +83,12 @@ fn what_is_printed_goes_to_the_host_as_far_as_it_wants() {
     host.until("the pages", |model| model.ended == [transfer]);
     assert_eq!(host.model.streams[&transfer], pages);
     assert_eq!(host.model.carries[&transfer], Carries::Print);
+
+    // Some of its pages are more than the wire can ask for.
+    let some = print_pages(&uri, "some pages", &file, vec![(2, 3)]);
+    until(&mut host, "a refusal", || {
+        matches!(stands(&uri, some), Standing::Aborted(_))
+    });
     until(&mut host, "the job's end", || {
         stands(&uri, job) == Standing::Completed
     });

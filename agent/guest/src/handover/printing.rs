@@ -4,7 +4,7 @@ use super::outbox::{Asker, Job, Outbox};
 use crate::control::Control;
 use crate::transfers::Transfers;
 use medley_print::server::{Notice, Printer, Progress, Settings};
-use medley_print::{Format, JobId};
+use medley_print::{Format, JobId, Sides};
 use medley_wire::control::PrintFormat;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -83,6 +83,12 @@ impl Printing {
         };
         while let Some(notice) = printer.next() {
             match notice {
+                // The wire says how often, and nothing else of a ticket. Who wants three pages of thirty shall not
+                // get thirty; CUPS takes pages out by itself and never asks.
+                Notice::Print(job) if !job.ticket.ranges.is_empty() => {
+                    let words = "the host's printer takes whole documents: print the pages into a PDF first";
+                    printer.tell(job.id, Progress::Aborted(words.into()));
+                }
                 Notice::Print(job) => {
                     printer.tell(job.id, Progress::Processing);
                     let offered = Job {
@@ -119,6 +125,8 @@ impl Printing {
 
 fn settings() -> Settings {
     let mut settings = Settings::default();
+    // What the wire cannot ask the host for is not offered.
+    settings.capabilities.sides = vec![Sides::OneSided];
     // The same printer after every start, for whoever keeps a list of them.
     if let Ok(machine) = fs::read("/etc/machine-id") {
         let digest = Sha256::digest([b"medley's printer ", &machine[..]].concat());
