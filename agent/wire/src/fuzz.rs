@@ -5,6 +5,7 @@ use crate::record::Replayer;
 use crate::stream::{Decoder, Encoder, Set};
 use crate::{Channel, bulk, control, gui};
 use alloc::vec;
+use alloc::vec::Vec;
 
 /// A fuzzer's bytes as a source of values. When they run out, everything is zero.
 #[derive(Debug)]
@@ -54,17 +55,43 @@ impl<'a> Dice<'a> {
     }
 }
 
-/// Decodes `bytes` in pieces whose lengths are taken from them as well, and looks at the limits.
-fn decode<S: Set>(bytes: &[u8]) {
+/// The lengths of pieces that a stream is cut into: all at once, byte by byte, or mixed, as one byte chooses.
+struct Pieces {
+    how: u8,
+    state: u32,
+}
+
+impl Pieces {
+    fn next(&mut self) -> usize {
+        match self.how {
+            0 => usize::MAX,
+            1 => 1,
+            _ => {
+                self.state = self
+                    .state
+                    .wrapping_mul(1_664_525)
+                    .wrapping_add(1_013_904_223);
+                (self.state >> 24) as usize + 1
+            }
+        }
+    }
+}
+
+/// Decodes a stream that is cut in that way, and looks at the limits.
+fn decode<S: Set>(how: u8, stream: &[u8]) {
     let most = S::TABLE
         .iter()
         .map(|entry| entry.max)
         .max()
         .unwrap_or_default();
     let mut decoder = Decoder::<S>::new();
-    let mut rest = bytes;
-    while let Some(length) = rest.first() {
-        let (mut piece, after) = rest.split_at(rest.len().min(usize::from(*length) + 1));
+    let mut pieces = Pieces {
+        how,
+        state: how.into(),
+    };
+    let mut rest = stream;
+    while !rest.is_empty() {
+        let (mut piece, after) = rest.split_at(rest.len().min(pieces.next()));
         rest = after;
         loop {
             let fault = match decoder.push(&mut piece) {
@@ -87,7 +114,7 @@ fn decode<S: Set>(bytes: &[u8]) {
             return;
         }
         // Room doubles as bytes come.
-        let come = 2 * bytes.len();
+        let come = 2 * stream.len();
         assert!(decoder.held() <= most.min(come.max(crate::stream::FIRST_ROOM)));
     }
 }
@@ -107,55 +134,75 @@ fn round<S: Set>(bytes: &[u8]) {
     }
 }
 
+/// The first byte says how the others, a stream, are cut.
+fn cut(bytes: &[u8]) -> (u8, &[u8]) {
+    bytes
+        .split_first()
+        .map_or((0, bytes), |(how, rest)| (*how, rest))
+}
+
 /// `bytes` as what a guest says on the gui channel.
 #[doc(hidden)]
 pub fn fuzz_gui(bytes: &[u8]) {
-    decode::<gui::FromGuest<'static>>(bytes);
+    let (how, stream) = cut(bytes);
+    decode::<gui::FromGuest<'static>>(how, stream);
     round::<gui::FromGuest<'static>>(bytes);
 }
 
 /// `bytes` as what a guest says on the control channel.
 #[doc(hidden)]
 pub fn fuzz_control(bytes: &[u8]) {
-    decode::<control::FromGuest<'static>>(bytes);
+    let (how, stream) = cut(bytes);
+    decode::<control::FromGuest<'static>>(how, stream);
     round::<control::FromGuest<'static>>(bytes);
 }
 
 /// `bytes` as what a guest says on the bulk channel.
 #[doc(hidden)]
 pub fn fuzz_bulk(bytes: &[u8]) {
-    decode::<bulk::FromGuest<'static>>(bytes);
+    let (how, stream) = cut(bytes);
+    decode::<bulk::FromGuest<'static>>(how, stream);
     round::<bulk::FromGuest<'static>>(bytes);
 }
 
 /// `bytes` as what a host says, on all three channels.
 #[doc(hidden)]
 pub fn fuzz_host(bytes: &[u8]) {
-    decode::<gui::FromHost<'static>>(bytes);
-    decode::<control::FromHost<'static>>(bytes);
-    decode::<bulk::FromHost<'static>>(bytes);
+    let (how, stream) = cut(bytes);
+    decode::<gui::FromHost<'static>>(how, stream);
+    decode::<control::FromHost<'static>>(how, stream);
+    decode::<bulk::FromHost<'static>>(how, stream);
     round::<gui::FromHost<'static>>(bytes);
     round::<control::FromHost<'static>>(bytes);
     round::<bulk::FromHost<'static>>(bytes);
 }
 
-/// `bytes` as a recording.
+/// `bytes` as a recording, and what it holds as streams.
 #[doc(hidden)]
 pub fn fuzz_recording(bytes: &[u8]) {
     let Ok(replayer) = Replayer::new(bytes) else {
         return;
     };
+    let mut guest = [const { Vec::new() }; Channel::ALL.len()];
+    let mut host = [const { Vec::new() }; Channel::ALL.len()];
     let mut total = 0;
     for record in replayer {
         let Ok(record) = record else { break };
         total += record.bytes.len();
-        if record.from_guest {
-            match record.channel {
-                Channel::Gui => decode::<gui::FromGuest<'static>>(record.bytes),
-                Channel::Control => decode::<control::FromGuest<'static>>(record.bytes),
-                Channel::Bulk => decode::<bulk::FromGuest<'static>>(record.bytes),
-            }
-        }
+        let streams = if record.from_guest {
+            &mut guest
+        } else {
+            &mut host
+        };
+        streams[record.channel as usize].extend_from_slice(record.bytes);
     }
     assert!(total <= bytes.len());
+    let [gui, control, bulk] = guest;
+    decode::<gui::FromGuest<'static>>(2, &gui);
+    decode::<control::FromGuest<'static>>(2, &control);
+    decode::<bulk::FromGuest<'static>>(2, &bulk);
+    let [gui, control, bulk] = host;
+    decode::<gui::FromHost<'static>>(2, &gui);
+    decode::<control::FromHost<'static>>(2, &control);
+    decode::<bulk::FromHost<'static>>(2, &bulk);
 }

@@ -1,9 +1,10 @@
-//! `cargo xtask fuzz`: libFuzzer on whatever the disk reads from strangers, with the stable compiler.
+//! `cargo xtask fuzz`: libFuzzer on whatever is read from strangers, with the stable compiler.
 //!
-//! The targets and their corpora are the package vdisk-fuzz. It is built here with coverage counters and
+//! The targets and their corpora are packages of their own. They are built here with coverage counters and
 //! checks, in a build folder of its own, so that nothing else is ever compiled anew because of it. What a
 //! run finds worth keeping stays in that folder and is where the next run goes on.
 
+mod package;
 mod report;
 
 use std::fs;
@@ -17,6 +18,7 @@ use clap::Parser;
 use crate::progress::step;
 use crate::setup::{self, Purpose};
 use crate::{run, workspace};
+use package::{PACKAGES, Package};
 use report::{Figures, Row};
 
 const EXAMPLES: &str = "\
@@ -27,9 +29,10 @@ Examples:
   cargo xtask fuzz nbd --reproduce FILE         runs one input, such as one that crashed
 
 An input that crashes is kept, and the way to run it again is printed. Fixed bugs become regression
-tests by copying their input to vdisk/fuzz/corpus/TARGET.";
+tests by copying their input to the corpus of its target: vdisk/fuzz/corpus/TARGET for the disk's,
+agent/fuzz/corpus/TARGET for the others.";
 
-/// Fuzzes the disk's parsers, and its operations beside a model.
+/// Fuzzes whatever reads what strangers write, and operations beside models.
 #[derive(Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -54,7 +57,7 @@ pub struct Args {
 }
 
 /// Seconds that the tests give each target.
-const IN_TESTS: u64 = 4;
+const IN_TESTS: u64 = 2;
 /// Seconds that one input may take before it counts as a hang, on the busiest of machines.
 const TIMEOUT: u64 = 25;
 /// MiB that a fuzzer may take in all.
@@ -105,8 +108,9 @@ pub fn briefly() -> Result<()> {
     report::show(&rows)
 }
 
-/// A target as the fuzzer describes it.
+/// A target as its fuzzer describes it.
 struct Target {
+    package: &'static Package,
     name: String,
     max_len: String,
     about: String,
@@ -132,9 +136,9 @@ enum Length {
     Runs(u64),
 }
 
-/// The built fuzzer, and the folder it works in.
+/// The built fuzzers, and the folder they work in.
 struct Fuzzer {
-    program: PathBuf,
+    programs: PathBuf,
     work: PathBuf,
     /// Where targets put their own files; a fuzzer ends without tidying up.
     scratch: tempfile::TempDir,
@@ -146,37 +150,33 @@ impl Fuzzer {
         let triple = run::capture(&mut run::command("rustc", ["--print", "host-tuple"]))?;
         let triple = triple.trim();
         // With a target named, build scripts and macros are left as they are.
-        let mut build = workspace::cargo([
-            "build",
-            "--quiet",
-            "--profile",
-            "fuzz",
-            "--package",
-            "vdisk-fuzz",
-            "--features",
-            "libfuzzer",
-            "--target",
-            triple,
-        ])?;
+        let mut build =
+            workspace::cargo(["build", "--quiet", "--profile", "fuzz", "--target", triple])?;
+        for package in PACKAGES {
+            build
+                .args(["--package", package.name])
+                .args(["--features", &package.feature()]);
+        }
         build
             .env("CARGO_TARGET_DIR", &work)
             .env("RUSTFLAGS", INSTRUMENTED)
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
-        step("build the fuzzer (minutes when it is new)", || {
+        step("build the fuzzers (minutes when they are new)", || {
             run::quiet(&mut build)
         })
-        .context("cannot build the fuzzer; libFuzzer is C++ and needs g++")?;
+        .context("cannot build the fuzzers; libFuzzer is C++ and needs g++")?;
         Ok(Self {
-            program: work.join(triple).join("fuzz/vdisk-fuzz"),
+            programs: work.join(triple).join("fuzz"),
             work,
             scratch: tempfile::tempdir().context("cannot make a temporary folder")?,
         })
     }
 
-    fn command(&self, target: &str) -> Command {
-        let mut command = run::command(&self.program.to_string_lossy(), [""; 0]);
+    fn command(&self, package: &Package, target: &str) -> Command {
+        let program = self.programs.join(package.name);
+        let mut command = run::command(&program.to_string_lossy(), [""; 0]);
         command
-            .env("VDISK_FUZZ_TARGET", target)
+            .env(package.variable, target)
             .env("TMPDIR", self.scratch.path())
             .arg(format!("-timeout={TIMEOUT}"))
             .arg(format!("-rss_limit_mb={MEMORY}"));
@@ -184,17 +184,24 @@ impl Fuzzer {
     }
 
     fn targets(&self) -> Result<Vec<Target>> {
-        let list = run::capture(&mut self.command("list"))?;
-        let target = |line: &str| {
-            let mut fields = line.split('\t').map(str::to_owned);
-            Some(Target {
-                name: fields.next()?,
-                max_len: fields.next()?,
-                about: fields.next()?,
-            })
-        };
-        let targets = list.lines().map(target).collect::<Option<_>>();
-        targets.context("the fuzzer's list of targets makes no sense")
+        let mut targets = Vec::new();
+        for package in PACKAGES {
+            let list = run::capture(&mut self.command(package, "list"))?;
+            let target = |line: &str| {
+                let mut fields = line.split('\t').map(str::to_owned);
+                Some(Target {
+                    package,
+                    name: fields.next()?,
+                    max_len: fields.next()?,
+                    about: fields.next()?,
+                })
+            };
+            let listed: Option<Vec<_>> = list.lines().map(target).collect();
+            let listed = listed
+                .with_context(|| format!("the list of targets of {} makes no sense", package.name));
+            targets.extend(listed?);
+        }
+        Ok(targets)
     }
 
     fn fuzz(&self, targets: &[&Target], length: Length) -> Result<Vec<Row>> {
@@ -219,8 +226,8 @@ impl Fuzzer {
             anyhow::Ok(folder)
         };
         let (grown, crashes) = (folder("corpus")?, folder("crashes")?);
-        let package = workspace::root()?.join("vdisk/fuzz");
-        let mut fuzz = self.command(&target.name);
+        let package = workspace::root()?.join(target.package.folder);
+        let mut fuzz = self.command(target.package, &target.name);
         fuzz.arg("-print_final_stats=1")
             .arg(format!("-max_len={}", target.max_len))
             .arg(format!("-artifact_prefix={}/", crashes.display()))
@@ -253,7 +260,8 @@ impl Fuzzer {
         // Taken from where the person is, not from the workspace's root.
         let input =
             fs::canonicalize(input).with_context(|| format!("cannot find {}", input.display()))?;
-        let status = run::attached(self.command(&target.name).arg(&input))?;
+        let mut command = self.command(target.package, &target.name);
+        let status = run::attached(command.arg(&input))?;
         if !status.success() {
             bail!("{} fails on {}: {status}", target.name, input.display());
         }
@@ -281,6 +289,7 @@ mod tests {
     #[test]
     fn targets_are_chosen_by_name() {
         let target = |name: &str| Target {
+            package: &PACKAGES[0],
             name: name.to_owned(),
             max_len: "9".to_owned(),
             about: String::new(),
