@@ -1,7 +1,7 @@
 //! How other processes of the same user ask a session for its windows: a socket in the session's folder, one
 //! question and one answer on a line of JSON each. The folder is its owner's alone, and so is the socket.
 use crate::app::App;
-use crate::desk::{Counter, Desk};
+use crate::desk::{Counter, Desk, Launch};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,8 +15,8 @@ use std::time::Duration;
 
 /// The socket's name in the session's folder.
 const SOCKET: &str = "windows.sock";
-/// A question is short.
-const QUESTION: u64 = 4096;
+/// The longest question names as many files as a launch may have.
+const QUESTION: u64 = 512 << 10;
 /// An answer may list the most apps there can be.
 const ANSWER: u64 = 4 << 20;
 /// Questions that are answered at the same time.
@@ -37,8 +37,37 @@ pub enum Ask {
     Run {
         /// Its id, or its name.
         app: String,
+        /// Which of its actions; zero is the app itself.
+        #[serde(default)]
+        action: u8,
+        /// Addresses for it to open.
+        #[serde(default)]
+        arguments: Vec<String>,
+        /// Files for it to open: absolute paths, whose last parts are no links. They are sent first.
+        #[serde(default)]
+        files: Vec<PathBuf>,
         /// Answer when its first window is there.
         window: bool,
+        /// Seconds to wait.
+        seconds: u32,
+    },
+    /// Launch whichever app opens these.
+    Open {
+        /// Addresses.
+        #[serde(default)]
+        arguments: Vec<String>,
+        /// Files, as above.
+        #[serde(default)]
+        files: Vec<PathBuf>,
+        /// Answer when its first window is there.
+        window: bool,
+        /// Seconds to wait.
+        seconds: u32,
+    },
+    /// Send files to the guest.
+    Send {
+        /// Absolute paths, as above.
+        files: Vec<PathBuf>,
         /// Seconds to wait.
         seconds: u32,
     },
@@ -196,11 +225,40 @@ fn respond(ask: &Ask, counter: &Counter) -> Result<Answer, String> {
         },
         Ask::Run {
             app,
+            action,
+            arguments,
+            files,
             window,
             seconds,
-        } => Answer::Running {
-            app: counter.run(app, *window, limit(*seconds))?,
-        },
+        } => {
+            let how = Launch {
+                action: *action,
+                arguments: arguments.clone(),
+                files: files.clone(),
+                window: *window,
+            };
+            let app = counter.run(app, &how, limit(*seconds))?;
+            Answer::Running { app }
+        }
+        Ask::Open {
+            arguments,
+            files,
+            window,
+            seconds,
+        } => {
+            let how = Launch {
+                action: 0,
+                arguments: arguments.clone(),
+                files: files.clone(),
+                window: *window,
+            };
+            let app = counter.open(&how, limit(*seconds))?;
+            Answer::Running { app }
+        }
+        Ask::Send { files, seconds } => {
+            counter.send(files, limit(*seconds))?;
+            Answer::Done
+        }
         Ask::Lock { locked } => {
             counter.set_locked(*locked, Duration::from_secs(10))?;
             Answer::Done

@@ -1,11 +1,22 @@
 //! What a presenter says on its standard output, one line of JSON for each event.
-use medley_wire::{AppId, Text, Untrusted};
-use serde::{Deserialize, Deserializer};
+use crate::app::Listed;
+use crate::clean;
+use medley_wire::AppId;
+use serde::Deserialize;
+
+/// What a presenter said.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Said {
+    /// Of itself, its windows and the guest's apps.
+    Here(Event),
+    /// Of what goes between guest and host. Its texts are not judged yet.
+    Service(medley_services::Event),
+}
 
 /// An event that something here follows from. Others are passed over: a newer presenter may say more.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Event {
+pub(crate) enum Event {
     /// It has opened everything and is locked in; from now on it shows windows.
     Ready,
     /// A window is on the screen.
@@ -21,18 +32,11 @@ pub enum Event {
         windows: u32,
     },
     /// The guest has an app.
-    App {
-        /// Its id.
-        #[serde(deserialize_with = "app")]
-        app: AppId,
-        /// Its name.
-        #[serde(deserialize_with = "text")]
-        name: String,
-    },
+    App(Box<Listed>),
     /// It has it no longer.
     AppGone {
         /// Its id.
-        #[serde(deserialize_with = "app")]
+        #[serde(deserialize_with = "clean::app")]
         app: AppId,
     },
     /// The list of apps is whole.
@@ -49,10 +53,10 @@ pub enum Event {
         /// Whether it runs.
         started: bool,
         /// How it failed.
-        #[serde(default, deserialize_with = "text")]
+        #[serde(default, deserialize_with = "clean::text")]
         outcome: String,
         /// In the guest's words.
-        #[serde(default, deserialize_with = "text")]
+        #[serde(default, deserialize_with = "clean::text")]
         words: String,
     },
     /// No guest pixel is shown.
@@ -64,16 +68,16 @@ pub enum Event {
     /// The guest broke a rule of the wire.
     Violation {
         /// Which.
-        #[serde(deserialize_with = "text")]
+        #[serde(deserialize_with = "clean::text")]
         code: String,
         /// In words.
-        #[serde(deserialize_with = "text")]
+        #[serde(deserialize_with = "clean::text")]
         words: String,
     },
     /// Something was asked for that policy denies.
     Refused {
         /// What.
-        #[serde(deserialize_with = "text")]
+        #[serde(deserialize_with = "clean::text")]
         what: String,
     },
     /// It ends.
@@ -81,7 +85,7 @@ pub enum Event {
         /// Its exit code.
         code: i32,
         /// Why, if it failed.
-        #[serde(default, deserialize_with = "text")]
+        #[serde(default, deserialize_with = "clean::text")]
         words: String,
     },
     /// Anything else.
@@ -89,16 +93,21 @@ pub enum Event {
     Other,
 }
 
-fn app<'de, D: Deserializer<'de>>(from: D) -> Result<AppId, D::Error> {
-    let text = String::deserialize(from)?;
-    AppId::parse(&text).ok_or_else(|| serde::de::Error::custom("no app's id"))
-}
-
-/// A text, made fit for display here once more: a presenter that a guest has taken over says what it likes.
-fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    let text = String::deserialize(from)?;
-    let text = Untrusted::claim(Text::<256>::cut(&text)).display();
-    Ok(text.as_str().to_owned())
+/// Reads a line.
+///
+/// # Errors
+/// It is no event, or one with values that it cannot have.
+pub(crate) fn read(line: &[u8]) -> serde_json::Result<Said> {
+    Ok(match serde_json::from_slice(line)? {
+        Event::Other => match serde_json::from_slice(line) {
+            Ok(event) => Said::Service(event),
+            Err(error) => {
+                tracing::debug!(%error, "an event that nothing here follows from");
+                Said::Here(Event::Other)
+            }
+        },
+        event => Said::Here(event),
+    })
 }
 
 #[cfg(test)]
@@ -107,25 +116,37 @@ mod tests {
 
     #[test]
     fn lines_are_read() {
-        let read = |line| serde_json::from_str::<Event>(line);
+        let read = |line: &str| read(line.as_bytes());
         let id = "00112233445566778899aabbccddeeff";
         let line = format!(r#"{{"event":"app","app":"{id}","name":"Editor","more":1}}"#);
-        let Event::App { app, name } = read(&line).unwrap() else {
+        let Ok(Said::Here(Event::App(listed))) = read(&line) else {
             panic!("{line}");
         };
-        assert_eq!((app.to_string().as_str(), name.as_str()), (id, "Editor"));
-        assert_eq!(read(r#"{"event":"app-gone","app":"x"}"#).ok(), None);
-        assert_eq!(
-            read(r#"{"event":"news","of":"tomorrow"}"#).unwrap(),
-            Event::Other
-        );
+        assert_eq!(listed.app.to_string(), id);
+        assert!(read(r#"{"event":"app-gone","app":"x"}"#).is_err());
+        for unknown in [
+            r#"{"event":"news","of":"tomorrow"}"#,
+            r#"{"event":"url","url":7}"#,
+        ] {
+            assert_eq!(
+                read(unknown).unwrap(),
+                Said::Here(Event::Other),
+                "{unknown}"
+            );
+        }
         let opened = read(r#"{"event":"opened","window":3,"app":"0","launch":7}"#).unwrap();
-        assert_eq!(opened, Event::Opened { launch: 7 });
+        assert_eq!(opened, Said::Here(Event::Opened { launch: 7 }));
         assert!(read("nothing").is_err());
         let refused = read(r#"{"event":"refused","what":"a\u001b[2Jb"}"#).unwrap();
-        let Event::Refused { what } = refused else {
+        let Said::Here(Event::Refused { what }) = refused else {
             panic!("{refused:?}");
         };
         assert!(!what.contains('\u{1b}'), "{what:?}");
+        let came = read(r#"{"event":"came","transfer":3,"size":9}"#).unwrap();
+        let known = medley_services::Event::Came {
+            transfer: 3,
+            size: 9,
+        };
+        assert_eq!(came, Said::Service(known));
     }
 }

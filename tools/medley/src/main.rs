@@ -81,6 +81,10 @@ enum Command {
     Network(Box<cmd::network::Network>),
     /// Start an app of a guest; its windows appear on this desktop
     Run(cmd::windows::Run),
+    /// Have a guest open a file or an address, with whichever of its apps does
+    Open(cmd::windows::Open),
+    /// Send files to a guest
+    Send(cmd::windows::Send),
     /// List the apps of a guest
     Apps(cmd::windows::Apps),
     /// Take a guest's windows off the screen
@@ -203,7 +207,9 @@ fn run(command: Command, ui: Ui, detached: bool) -> Result<()> {
         Command::Boot(args) => cmd::boot::run(*args, ui),
         Command::Machine(verb) => cmd::machine::run(*verb, ui),
         Command::Network(verb) => cmd::network::run(*verb, ui),
-        Command::Run(args) => cmd::windows::run(&args, ui),
+        Command::Run(args) => cmd::windows::run(args, ui),
+        Command::Open(args) => cmd::windows::open(&args, ui),
+        Command::Send(args) => cmd::windows::send(&args, ui),
         Command::Apps(args) => cmd::windows::apps(&args, ui),
         Command::Lock(args) => cmd::windows::lock(&args.folder, true, ui),
         Command::Unlock(args) => cmd::windows::lock(&args.folder, false, ui),

@@ -30,6 +30,7 @@ use crate::terminal::Kept;
 use crate::{progress, signals};
 
 mod network;
+mod services;
 mod session;
 mod windows;
 
@@ -75,6 +76,12 @@ EXAMPLES
   With its apps as windows of this desktop, and in its menu; `medley run office.session xterm`
   starts one from a shell:
     medley boot office.vhd --session office.session --windows --publish all
+  Let it hand out documents (scanned, into ~/Workspace-Incoming/office), print, and notify:
+    medley boot office.vhd --session office.session --windows --publish all \
+      --files-out --files-types pdf,odt --files-scan clamdscan --print --notes
+  Make it open this desktop's documents, and start its mail program by itself:
+    medley boot office.vhd --session office.session --windows --publish all --files-in \
+      --handle application/pdf,x-scheme-handler/mailto --autostart Thunderbird
   From a script, with a report:
     medley boot office.vhd --script steps.txt --ready-marker 'login:' --timeout 600 --json")]
 pub struct Boot {

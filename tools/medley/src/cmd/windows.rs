@@ -1,9 +1,12 @@
-//! `medley run`, `apps`, `lock` and `unlock`: the windows of a session that `medley boot --windows` runs.
+//! `medley run`, `open`, `send`, `apps`, `lock` and `unlock`: the windows of a session that
+//! `medley boot --windows` runs.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use medley_host::{Answer, App, Ask, Error};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use crate::exit::{Failure, Kind, Result};
@@ -14,10 +17,14 @@ use crate::progress;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The app is named as the guest's menu names it, or by the beginning of that name, or by its id.
+Files are sent to the guest first, which the session must allow (medley boot --files-in).
 
 EXAMPLES
   medley run office.session xterm
-  medley run office.session 'Text Editor' --wait-window")]
+  medley run office.session 'Text Editor' --wait-window
+  medley run office.session Writer letter.odt notes.txt
+  medley run office.session Firefox https://intranet.example/
+  medley run office.session Firefox --action 1        # what else it can do; see `medley apps --json`")]
 pub struct Run {
     /// The session's folder
     #[arg(value_name = "DIR")]
@@ -25,11 +32,61 @@ pub struct Run {
     /// The app's name, or its id
     #[arg(value_name = "APP")]
     app: String,
+    /// What it is to open: files of this host's, and addresses
+    #[arg(value_name = "FILE|URL")]
+    with: Vec<OsString>,
+    /// Launch this one of the app's further actions
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    action: u8,
     /// Return when its first window is there
     #[arg(long)]
     wait_window: bool,
     /// How long the guest may take
     #[arg(long, value_name = "S", default_value_t = 60)]
+    timeout: u32,
+}
+
+/// Options of `open`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The guest's app is the first by name that opens such addresses or documents; files are sent to the
+guest first, which the session must allow (medley boot --files-in).
+
+EXAMPLES
+  medley open office.session https://intranet.example/
+  medley open office.session letter.odt")]
+pub struct Open {
+    /// The session's folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// A file of this host's, or an address
+    #[arg(value_name = "FILE|URL", required = true)]
+    with: Vec<OsString>,
+    /// Return when its first window is there
+    #[arg(long)]
+    wait_window: bool,
+    /// How long the guest may take
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    timeout: u32,
+}
+
+/// Options of `send`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The files lie in the guest's folder for what comes in. The session must allow it
+(medley boot --files-in); --files-types, --files-bytes and --files-scan say which pass.
+
+EXAMPLES
+  medley send office.session letter.odt figures.ods")]
+pub struct Send {
+    /// The session's folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The files
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// How long it may take
+    #[arg(long, value_name = "S", default_value_t = 600)]
     timeout: u32,
 }
 
@@ -97,6 +154,18 @@ impl Report for Started {
 }
 
 #[derive(Serialize)]
+struct Sent {
+    sent: Vec<PathBuf>,
+}
+
+impl Report for Sent {
+    fn human(&self) -> String {
+        let lines = self.sent.iter().map(|path| format!("{}", path.display()));
+        lines.map(|line| line + " was sent\n").collect()
+    }
+}
+
+#[derive(Serialize)]
 struct Obeyed {
     locked: bool,
 }
@@ -109,16 +178,105 @@ impl Report for Obeyed {
 }
 
 /// Runs `run`.
-pub fn run(args: &Run, ui: Ui) -> Result<()> {
+pub fn run(args: Run, ui: Ui) -> Result<()> {
+    let (arguments, files) = sorted(&args.with)?;
     let question = Ask::Run {
-        app: args.app.clone(),
+        app: args.app,
+        action: args.action,
+        arguments,
+        files,
         window: args.wait_window,
         seconds: args.timeout,
     };
-    match ask(&args.folder, &question, ui, "starting the app")? {
+    started(&args.folder, &question, ui)
+}
+
+/// Runs `open`.
+pub fn open(args: &Open, ui: Ui) -> Result<()> {
+    let (arguments, files) = sorted(&args.with)?;
+    let question = Ask::Open {
+        arguments,
+        files,
+        window: args.wait_window,
+        seconds: args.timeout,
+    };
+    started(&args.folder, &question, ui)
+}
+
+fn started(folder: &Path, question: &Ask, ui: Ui) -> Result<()> {
+    match ask(folder, question, ui, "starting the app")? {
         Answer::Running { app } => Ok(ui.show(&Started { started: app })?),
         other => Err(odd(&other)),
     }
+}
+
+/// Runs `send`.
+pub fn send(args: &Send, ui: Ui) -> Result<()> {
+    let files: Result<Vec<_>> = args.files.iter().map(|path| found(path)).collect();
+    let sent = files?;
+    let question = Ask::Send {
+        files: sent.clone(),
+        seconds: args.timeout,
+    };
+    match ask(&args.folder, &question, ui, "sending")? {
+        Answer::Done => Ok(ui.show(&Sent { sent })?),
+        other => Err(odd(&other)),
+    }
+}
+
+/// Addresses and files apart. What is there is a file, whatever else it looks like.
+fn sorted(with: &[OsString]) -> Result<(Vec<String>, Vec<PathBuf>)> {
+    let (mut addresses, mut files) = (Vec::new(), Vec::new());
+    for word in with {
+        match address(word) {
+            Some(Address::Other(address)) => addresses.push(address),
+            Some(Address::File(path)) => files.push(found(&path)?),
+            None => files.push(found(Path::new(word))?),
+        }
+    }
+    Ok((addresses, files))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Address {
+    /// As desktops name files when they start an app with some.
+    File(PathBuf),
+    Other(String),
+}
+
+/// The address that a word is, if it is none of a file here.
+fn address(word: &OsStr) -> Option<Address> {
+    use std::os::unix::ffi::OsStringExt;
+    if Path::new(word).symlink_metadata().is_ok() {
+        return None;
+    }
+    let text = word.to_str()?;
+    let (scheme, rest) = text.split_once(':')?;
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let good = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(letters);
+    if !good || rest.is_empty() {
+        return None;
+    }
+    if !scheme.eq_ignore_ascii_case("file") {
+        return Some(Address::Other(text.into()));
+    }
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    let path = path.strip_prefix("localhost").unwrap_or(path);
+    let path = percent_decode_str(path).collect();
+    Some(Address::File(PathBuf::from(OsString::from_vec(path))))
+}
+
+/// A file's own path, without links: the session does not follow any.
+fn found(path: &Path) -> Result<PathBuf> {
+    let failed = Failure::io(format!("{}: cannot be sent", path.display()));
+    let path = std::fs::canonicalize(path).map_err(failed)?;
+    if path.to_str().is_none() {
+        return Err(
+            Failure::usage(format!("{}: not a name in UTF-8", path.display()))
+                .remedy("send a copy with another name"),
+        );
+    }
+    Ok(path)
 }
 
 /// Runs `apps`.
@@ -155,5 +313,39 @@ fn odd(answer: &Answer) -> Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::failed(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_addresses_are_told_apart() {
+        let other = |text: &str| Some(Address::Other(text.into()));
+        let file = |path: &str| Some(Address::File(path.into()));
+        for (word, means) in [
+            (
+                "https://example.org/?a:b",
+                other("https://example.org/?a:b"),
+            ),
+            ("mailto:a@b", other("mailto:a@b")),
+            ("file:///a%20b%25.txt", file("/a b%.txt")),
+            ("file://localhost/a", file("/a")),
+            ("FILE:/a", file("/a")),
+            ("a.txt", None),
+            ("./a:b", None),
+            ("x y:z", None),
+        ] {
+            assert_eq!(address(OsStr::new(word)), means, "{word}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a:b");
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(address(path.as_os_str()), None);
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(found(&link).unwrap(), path.canonicalize().unwrap());
+        assert!(found(&dir.path().join("none")).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 42] = [
     "disk",
     "disk create",
     "disk info",
@@ -38,6 +38,12 @@ const COMMANDS: [&str; 36] = [
     "machine plan",
     "network",
     "network explain",
+    "run",
+    "open",
+    "send",
+    "apps",
+    "lock",
+    "unlock",
     "completions",
 ];
 

@@ -34,6 +34,8 @@ use crate::{progress, signals};
 
 /// The hidden command that serves a session's disk.
 pub const DISK_SERVER: &str = "session-disk";
+/// Notices that the report lists.
+const KEPT: usize = 10_000;
 /// The guest's agent writes something into this channel at least once in a while.
 const HEARTBEAT: &str = "org.medley.heartbeat";
 
@@ -107,7 +109,17 @@ pub struct Told {
     seconds_to_begin: f64,
     slept: Option<Slept>,
     restarts: u32,
-    notices: Vec<Notice>,
+    notices: Vec<Heard>,
+    /// Notices that came after so many that they are not kept.
+    notices_left_out: u64,
+}
+
+/// A notice of the session's, or of its windows and services.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Heard {
+    Session(Notice),
+    Windows(medley_host::Notice),
 }
 
 impl Told {
@@ -195,6 +207,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     let mut notices = Notices {
         ui,
         heard: RefCell::default(),
+        left_out: Cell::default(),
         from: notices,
         windows: None,
     };
@@ -210,8 +223,12 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     let mut session = session?;
     session.join(uplink);
     if let Some(ground) = ground {
+        let booted = session.began() != Began::Resumed;
         // A machine that woke is worth more than its windows.
-        match args.windows.show(ground, &args.disk.disk, &folder_path) {
+        match args
+            .windows
+            .show(ground, &args.disk.disk, &folder_path, booted)
+        {
             Ok(windows) => notices.windows = Some(windows),
             Err(failure) => ui.note(format_args!("medley: there are no windows: {failure}")),
         }
@@ -234,6 +251,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         slept: None,
         restarts: 0,
         notices: Vec::new(),
+        notices_left_out: 0,
     };
     let mut first_ready = None;
     follow(&mut session);
@@ -309,7 +327,8 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     drop(kept);
     notices.tell();
     told.slept = slept;
-    told.notices = notices.heard.into_inner();
+    told.notices = notices.heard.take();
+    told.notices_left_out = notices.left_out.get();
     ui.done(&Booted {
         disk: args.disk.disk,
         encrypted,
@@ -348,7 +367,8 @@ fn follow(session: &mut Session<'_>) {
 /// What the session says, shown and kept.
 struct Notices {
     ui: Ui,
-    heard: RefCell<Vec<Notice>>,
+    heard: RefCell<Vec<Heard>>,
+    left_out: Cell<u64>,
     from: Receiver<Notice>,
     windows: Option<Windows>,
 }
@@ -358,10 +378,20 @@ impl Notices {
         for notice in self.windows.iter().flat_map(Windows::notices) {
             self.ui
                 .note(format_args!("medley: {}: {}", notice.code, notice.words));
+            self.keep(Heard::Windows(notice));
         }
         for notice in self.from.try_iter() {
             self.ui.note(format_args!("medley: {notice}"));
-            self.heard.borrow_mut().push(notice);
+            self.keep(Heard::Session(notice));
+        }
+    }
+
+    /// For the report. A guest that goes on for days must not fill our memory.
+    fn keep(&self, notice: Heard) {
+        let mut heard = self.heard.borrow_mut();
+        match heard.len() < KEPT {
+            true => heard.push(notice),
+            false => self.left_out.set(self.left_out.get() + 1),
         }
     }
 }

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use clap::Args;
-use medley_host::menu::{Menu, Published};
+use medley_host::menu::{Menu, Opens, Published};
 use medley_host::{Command, Desk, Notice};
 use medley_hypervisor::{Channel, MachineSpec, SharedMemory};
 use medley_link::ports;
 
+use super::services::ServiceArgs;
 use crate::exit::{Failure, Kind, Result};
 use crate::run_dir::RunDir;
 
@@ -70,6 +71,27 @@ pub struct WindowArgs {
     /// When this desktop may have what was copied in the guest: Super+Shift+C
     #[arg(long, value_enum, default_value_t = Clipboard::Denied, requires = "windows", help_heading = "Windows")]
     clipboard_out: Clipboard,
+    /// Launch this app of the guest's when it is there, once in a session that boots; may be given more than
+    /// once
+    #[arg(
+        long,
+        value_name = "APP",
+        requires = "windows",
+        help_heading = "Windows"
+    )]
+    autostart: Vec<String>,
+    /// Let published apps open such documents and addresses of this desktop's, as far as they say that they can:
+    /// application/pdf, x-scheme-handler/mailto
+    #[arg(
+        long,
+        value_name = "TYPE,TYPE",
+        value_delimiter = ',',
+        requires = "publish",
+        help_heading = "Windows"
+    )]
+    handle: Vec<String>,
+    #[command(flatten)]
+    services: ServiceArgs,
 }
 
 fn colour(text: &str) -> Result<String, String> {
@@ -140,8 +162,14 @@ impl WindowArgs {
         Ok(Some(Ground { pool, sockets }))
     }
 
-    /// Shows them, for a machine that has been made.
-    pub fn show(&self, ground: Ground, disk: &Path, session: &Path) -> Result<Windows> {
+    /// Shows them, for a machine that has been made. `booted` says that the guest has not run before.
+    pub fn show(
+        &self,
+        ground: Ground,
+        disk: &Path,
+        session: &Path,
+        booted: bool,
+    ) -> Result<Windows> {
         let stem = disk.file_stem().unwrap_or_default().to_string_lossy();
         let label = self.label.clone().unwrap_or_else(|| stem.into_owned());
         let [gui, control, bulk] = ground.sockets;
@@ -161,7 +189,12 @@ impl WindowArgs {
             options: options.map(OsString::from).collect(),
         };
         let (notify, notices) = sync_channel(NOTICES);
-        let mut desk = Desk::open(command, notify)?;
+        let policy = self.services.policy(&label)?;
+        let opens = Opens {
+            types: self.handle.clone(),
+            files: policy.files_in.is_some(),
+        };
+        let mut desk = Desk::open(command, policy, notify)?;
         let answers = desk.answer_in(session)?;
         let published = match self.publish.iter().any(|name| name == "all") {
             true => Published::AllBut(self.unpublish.clone()),
@@ -176,7 +209,10 @@ impl WindowArgs {
                 Failure::new(Kind::Missing, "there is no home folder for menu entries")
                     .remedy("set HOME or XDG_DATA_HOME")
             })?;
-            desk.publish(menu, label, published)?;
+            desk.publish(menu.opening(opens), published)?;
+        }
+        if booted && !self.autostart.is_empty() {
+            desk.autostart(self.autostart.clone())?;
         }
         Ok(Windows {
             _answers: Box::new(answers),
