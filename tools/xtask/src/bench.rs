@@ -1,11 +1,14 @@
 //! `cargo xtask bench`: rows with goals, peers measured in the same run. The measuring is done by the
 //! programs in `benches/`; here they get what they need and are built as they would be shipped.
 
+mod xpra;
+
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
+use crate::guest::{self, Kind};
 use crate::progress::step;
 use crate::setup::{self, Purpose};
 use crate::{run, workspace};
@@ -15,6 +18,7 @@ Examples:
   cargo xtask bench disk                              ciphers, growth, overlays, beside AWS-LC and others
   cargo xtask bench peers --only disk --json r.json   FUSE, NBD and vhost-user-blk beside QEMU and nbdkit
   cargo xtask bench machine --json m.json             suspend, resume and boot, beside plain QEMU
+  cargo xtask bench windows --json w.json             repaints, keys and launches, beside xpra
   cargo xtask bench plots docs/plots                  throughput by request size, threads and overlays";
 
 /// Measures, beside peers, and says which goals hold.
@@ -48,6 +52,12 @@ enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Windows: how long a repaint, a key and a launch take to be seen, beside xpra in the same guest.
+    Windows {
+        /// Also write the rows to this file.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Pictures of the disk crate's throughput.
     Plots {
         /// Where the SVG files go.
@@ -58,22 +68,20 @@ enum What {
 pub fn run(args: &Args) -> Result<()> {
     setup::ensure(Purpose::Bench)?;
     step("build the benches as they would be shipped", || {
-        let args = [
-            "build",
-            "--release",
-            "--quiet",
-            "-p",
-            "medley",
-            "-p",
-            "medley-benches",
-        ];
-        run::quiet(&mut workspace::cargo(args)?)
+        let packages: &[&str] = match &args.what {
+            What::Windows { .. } => &["-p", "medley-guest", "-p", "medley-presenter"],
+            _ => &[],
+        };
+        let args = ["build", "--release", "--quiet"];
+        let all = ["-p", "medley", "-p", "medley-benches"];
+        run::quiet(workspace::cargo(args)?.args(all).args(packages))
     })?;
     let built = workspace::target()?.join("release");
     let (program, json) = match &args.what {
         What::Disk { json } => ("bench-disk", json.as_ref()),
         What::Peers { json, .. } => ("bench-peers", json.as_ref()),
         What::Machine { json } => ("bench-machine", json.as_ref()),
+        What::Windows { json } => ("bench-windows", json.as_ref()),
         What::Plots { .. } => ("bench-disk", None),
     };
     let mut command = run::command(&built.join(program).to_string_lossy(), [""; 0]);
@@ -82,6 +90,22 @@ pub fn run(args: &Args) -> Result<()> {
             .args(["--only", only])
             .arg("--medley")
             .arg(built.join("medley"));
+    }
+    if let What::Windows { .. } = &args.what {
+        let guest = guest::ensure(Kind::Debian, None, false)?;
+        command.arg("--programs").arg(&built);
+        command.arg("--guest").arg(guest.vhd);
+        match xpra::ensure() {
+            Ok(xpra) => {
+                command.arg("--xpra-tree").arg(xpra.tree);
+                command.arg("--xpra-disk").arg(xpra.disk);
+            }
+            Err(error) if run::interrupted() => return Err(error),
+            // Ours is worth measuring without it; its rows say why.
+            Err(error) => {
+                command.arg(format!("--no-xpra={error:#}"));
+            }
+        }
     }
     if let What::Plots { dir } = &args.what {
         command.arg("--plots").arg(dir);

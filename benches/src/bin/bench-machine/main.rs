@@ -1,9 +1,7 @@
 //! What a session does with a machine: figures with goals, peers in the same run.
 
 mod boots;
-mod console;
 mod naps;
-mod plain;
 mod sealing;
 mod workspace;
 

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use medley_benches::interrupt;
+use medley_benches::plain;
 use medley_benches::rows::{Goal, Row};
 use medley_session::Began;
 
-use crate::plain;
 use crate::workspace::{Best, Workspace, timed};
 
 /// A guest that naps.

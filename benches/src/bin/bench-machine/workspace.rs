@@ -6,6 +6,8 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use medley_benches::console::Console;
+use medley_benches::plain::Recipe;
 use medley_benches::server::{run, text};
 use medley_hypervisor::qemu::Qemu;
 use medley_hypervisor::{AcceleratorChoice, DiskEndpoint, Hypervisor, MachineSpec, Serial};
@@ -14,9 +16,6 @@ use tempfile::TempDir;
 use vdisk::image::DiskKey;
 use vdisk::keys::{KeyFile, beside};
 use vdisk_xts::XtsKey;
-
-use crate::console::Console;
-use crate::plain::Recipe;
 
 const PASSPHRASE: &str = "benchmark";
 

@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::interrupt;
 use anyhow::{Context, Result, ensure};
-use medley_benches::interrupt;
 
 /// What a guest says when it takes commands.
 const READY: &str = "MEDLEY-GUEST-READY";
@@ -22,6 +22,9 @@ pub struct Console {
 
 impl Console {
     /// Connects to the machine's serial port.
+    ///
+    /// # Errors
+    /// Nobody listens there.
     pub fn connect(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -33,21 +36,44 @@ impl Console {
     }
 
     /// Waits until the guest takes commands.
+    ///
+    /// # Errors
+    /// It does not within three minutes, or the console ended.
     pub fn ready(&mut self) -> Result<()> {
         self.wait_for(READY).map(drop)
     }
 
-    /// Runs a shell command, which must succeed.
-    pub fn run(&mut self, command: &str) -> Result<()> {
+    /// Runs a shell command, which must succeed; what it says.
+    ///
+    /// # Errors
+    /// It fails, or does not end.
+    pub fn run(&mut self, command: &str) -> Result<String> {
+        let id = self.ask(command)?;
+        self.answer(&id, command)
+    }
+
+    /// Asks for a shell command and does not wait; what to ask [`Console::answer`] for.
+    ///
+    /// # Errors
+    /// The console broke.
+    pub fn ask(&mut self, command: &str) -> Result<String> {
         self.commands += 1;
         // An answer of before a sleep is none to what was asked after it.
         let id = format!("{:p}-{}", &self.heard, self.commands);
         self.stream
             .write_all(format!("{id} {command}\n").as_bytes())?;
+        Ok(id)
+    }
+
+    /// Waits for the end of a command that was asked for; what it says.
+    ///
+    /// # Errors
+    /// It fails, or does not end.
+    pub fn answer(&mut self, id: &str, command: &str) -> Result<String> {
         let said = self.wait_for(&format!("MEDLEY-END {id} "))?;
         let status = self.wait_for("\n")?;
         ensure!(status == "0", "`{command}` ended with {status}: {said}");
-        Ok(())
+        Ok(said)
     }
 
     /// Waits until the guest has said `end`; what it said before.

@@ -1,6 +1,7 @@
 //! The peer: QEMU by itself, with the very devices of our machine, on a raw file that is not encrypted,
 //! saving into a plain file and resuming from it.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -10,10 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use medley_benches::server::text;
 use serde_json::{Value, json};
 
 use crate::console::Console;
+use crate::server::text;
 
 /// How the rows call it.
 pub const NAME: &str = "QEMU, plain file";
@@ -26,43 +27,70 @@ const DISK: &str = "disk0";
 pub struct Recipe {
     program: PathBuf,
     arguments: Vec<String>,
-    dir: PathBuf,
+    serial: PathBuf,
 }
 
 impl Recipe {
     /// The same as the process `like`, which runs in `theirs`, only on the raw file `disk`; its sockets
     /// go to `dir`.
+    ///
+    /// # Errors
+    /// There is no such process.
     pub fn new(like: u32, theirs: &Path, disk: &Path, dir: &Path) -> Result<Self> {
         let told = std::fs::read_to_string(format!("/proc/{like}/cmdline"))?;
-        let arguments = told
+        let arguments: Vec<String> = told
             .split_terminator('\0')
             .skip(1)
             .map(|argument| {
                 if argument.starts_with("socket,id=monitor,fd=") {
-                    return "socket,id=monitor,fd=0".into();
+                    return Ok("socket,id=monitor,fd=0".into());
                 }
-                let node = serde_json::from_str(argument).unwrap_or(Value::Null);
+                let mut node = serde_json::from_str(argument).unwrap_or(Value::Null);
                 if node["node-name"] == DISK {
                     let file = json!({"driver": "file", "filename": text(disk)});
                     let raw = json!({"driver": "raw", "node-name": DISK, "discard": "unmap", "file": file});
-                    return raw.to_string();
+                    return Ok(raw.to_string());
                 }
-                argument.replace(&text(theirs), &text(dir))
+                // Memory that is shared with somebody is of its own.
+                if let (true, Some(size)) = (node["mem-path"].is_string(), node["size"].as_u64()) {
+                    let memory = dir.join("memory");
+                    File::create(&memory)?.set_len(size)?;
+                    node["mem-path"] = text(&memory).into();
+                    return Ok(node.to_string());
+                }
+                Ok(argument.replace(&text(theirs), &text(dir)))
             })
-            .collect();
+            .collect::<Result<_>>()?;
+        let mut serial = arguments.iter().filter_map(|argument| {
+            let path = argument.strip_prefix("socket,id=serial0,path=")?;
+            Some(path.split(',').next()?.into())
+        });
         Ok(Self {
             program: std::fs::read_link(format!("/proc/{like}/exe"))?,
+            serial: serial.next().context("the machine has no console")?,
             arguments,
-            dir: dir.to_owned(),
         })
     }
 
+    /// With more arguments.
+    #[must_use]
+    pub fn with(mut self, more: impl IntoIterator<Item = String>) -> Self {
+        self.arguments.extend(more);
+        self
+    }
+
     /// A machine that stands before its first instruction.
+    ///
+    /// # Errors
+    /// QEMU does not start.
     pub fn start(&self) -> Result<Plain> {
         self.launch(&[])
     }
 
     /// A machine that goes on where another was saved.
+    ///
+    /// # Errors
+    /// QEMU does not start, or does not take the state.
     pub fn resume(&self, file: &Path) -> Result<Plain> {
         let mut plain = self.launch(&["-incoming", "defer"])?;
         plain.migrate("migrate-incoming", file)?;
@@ -83,7 +111,7 @@ impl Recipe {
         let mut plain = Plain {
             qemu,
             monitor: BufReader::new(ours),
-            serial: self.dir.join("serial.sock"),
+            serial: self.serial.clone(),
         };
         plain.hear(|said| said.get("QMP").is_some())?;
         plain.ask("qmp_capabilities", json!({}))?;
@@ -107,17 +135,26 @@ pub struct Plain {
 
 impl Plain {
     /// Lets it run.
+    ///
+    /// # Errors
+    /// QEMU is gone.
     pub fn go(&mut self) -> Result<()> {
         self.ask("cont", json!({})).map(drop)
     }
 
     /// Saves the machine, which then stands still.
+    ///
+    /// # Errors
+    /// QEMU is gone, or cannot save it.
     pub fn save(&mut self, file: &Path) -> Result<()> {
         self.ask("stop", json!({}))?;
         self.migrate("migrate", file)
     }
 
     /// Its guest.
+    ///
+    /// # Errors
+    /// Nobody listens there.
     pub fn console(&self) -> Result<Console> {
         Console::connect(&self.serial)
     }

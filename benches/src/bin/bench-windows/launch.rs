@@ -1,0 +1,49 @@
+//! From the wish for an app to its first pixels on the host.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use medley_benches::screen::Screen;
+use x11rb::protocol::xproto::Window;
+
+/// An emulated guest may be slow, and a first start slower.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A window that came, and how long it took.
+pub struct Launched {
+    pub window: Window,
+    pub took: Duration,
+}
+
+/// Asks for an app by `ask` and waits for a new window of this class that shows something: more than one colour inside
+/// of its frame.
+pub fn launched(
+    screen: &Screen,
+    class: &str,
+    border: u16,
+    ask: impl FnOnce() -> Result<()>,
+) -> Result<Launched> {
+    let known = screen.shown(class)?;
+    let watch = screen.watch(screen.root)?;
+    watch.calm(Duration::from_millis(300))?;
+    let begun = Instant::now();
+    ask()?;
+    loop {
+        let painted = watch.painted(begun + LIMIT)?;
+        painted.with_context(|| format!("no window within {LIMIT:?}"))?;
+        for window in screen.shown(class)? {
+            if !known.contains(&window) && shows_something(screen, window, border) {
+                let took = begun.elapsed();
+                screen.put_in_sight(window)?;
+                return Ok(Launched { window, took });
+            }
+        }
+    }
+}
+
+/// A window that is being moved or was taken back shows nothing: it will be looked at again.
+fn shows_something(screen: &Screen, window: Window, border: u16) -> bool {
+    let whole = screen.whole(window);
+    let pixels = whole.and_then(|whole| screen.pixels(window, whole.without(border)));
+    pixels.is_ok_and(|pixels| pixels.iter().any(|pixel| *pixel != pixels[0]))
+}
