@@ -183,7 +183,7 @@ fn dice(corpus: &Corpus) {
         ("services_gate", 4000),
     ] {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        for n in 0..6_u8 {
+        for n in 0..2_u8 {
             let bytes: Vec<u8> = (0..length)
                 .map(|_| {
                     state ^= state << 13;

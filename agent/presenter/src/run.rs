@@ -362,11 +362,21 @@ impl Presenter {
             }
         };
         let file = order.has_file().then(|| commands.file()).flatten();
+        let launches = matches!(order, Order::Launch { .. });
         let asked = match &mut self.services {
             Some(services) => services.order(order, file),
             None => Err("there are no services"),
         };
-        self.asked(asked);
+        match asked {
+            // Whoever counts launches counts this one, too.
+            Err(why) if launches => {
+                self.report.say("launching", json!({ "request": 0 }));
+                let failed =
+                    json!({ "request": 0, "started": false, "outcome": "Refused", "words": why });
+                self.report.say("launched", failed);
+            }
+            asked => self.asked(asked),
+        }
     }
 
     fn asked(&mut self, asked: std::result::Result<services::Asked, &'static str>) {

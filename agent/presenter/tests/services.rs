@@ -479,6 +479,12 @@ fn a_file_of_the_hosts_goes_to_the_guest() {
         bytes: 13,
     });
     let given = all.presenter.event("given");
+    // A launch with a file that was never given is answered as every launch is.
+    let id = "00112233445566778899aabbccddeeff";
+    let launch = json!({ "order": "launch", "app": id, "files": [99] });
+    all.presenter.command(&launch.to_string());
+    assert_eq!(all.presenter.event("launching")["request"], 0);
+    assert_eq!(all.presenter.event("launched")["started"], false);
     assert_eq!(
         (&given["file"], &given["refused"]),
         (&json!(3), &json!(null))

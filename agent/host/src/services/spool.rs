@@ -137,7 +137,7 @@ fn submit(policy: &Print, job: &Job, file: &File) -> Result<String, String> {
     // The file has no name: what a guest prints is not to stay when we are killed.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let number = client::print(&printer, &request, Path::new(&path));
-    number.map_err(|error| error.to_string())?;
+    number.map_err(|error| error.to_string().replace(&path, "the document"))?;
     Ok(printer)
 }
 
