@@ -50,7 +50,8 @@ pub struct Guest {
     /// What was heard on this connection.
     pub heard: Heard,
     frames: BTreeMap<WindowId, u32>,
-    /// Windows that it has destroyed, and whose numbers are not free yet.
+    /// Windows that it has made, and those that it has destroyed and whose numbers are not free yet.
+    made: BTreeSet<u32>,
     destroyed: BTreeSet<WindowId>,
     /// Lines that it was told, and the beginning of the next.
     cues: u32,
@@ -66,6 +67,7 @@ impl Guest {
             line: None,
             heard: Heard::default(),
             frames: BTreeMap::new(),
+            made: BTreeSet::new(),
             destroyed: BTreeSet::new(),
             cues: 0,
             begun: Vec::new(),
@@ -92,7 +94,12 @@ impl Guest {
             println!("failed there is no scenario {name}");
             return;
         };
-        let played = self.connect().and_then(|()| (scenario.play)(self));
+        let begun = if self.line.is_some() {
+            self.clean()
+        } else {
+            self.connect()
+        };
+        let played = begun.and_then(|()| (scenario.play)(self));
         match played {
             Ok(()) => println!("done"),
             Err(error) if error.is::<Cut>() => println!("cut"),
@@ -139,14 +146,33 @@ impl Guest {
         self.connected()
     }
 
-    /// Hangs up and meets the host anew: nothing of what was said before counts any more.
+    /// Takes all windows away, so that the next scenario begins like the first. A guest that came and went all
+    /// the time would soon have no presenter any more.
+    fn clean(&mut self) -> Result<()> {
+        for window in std::mem::take(&mut self.made) {
+            match self.destroy(window) {
+                // It met its end while it was cleaned: somebody else is there soon.
+                Err(error) if error.is::<Cut>() => return self.connect(),
+                destroyed => destroyed?,
+            }
+        }
+        self.forget();
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.heard = Heard::default();
+        self.frames.clear();
+        self.destroyed.clear();
+        self.made.clear();
+    }
+
+    /// Meets the host anew: nothing of what was said before counts any more.
     fn connect(&mut self) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         loop {
             self.hang_up();
-            self.heard = Heard::default();
-            self.frames.clear();
-            self.destroyed.clear();
+            self.forget();
             if self.greet(until)? {
                 return self.begin();
             }
@@ -280,8 +306,19 @@ impl Guest {
             questions.extend(heard.gui(&received.message));
             Ok(())
         });
-        let control = line.control.read(|_, received| -> Result<(), Error> {
+        let control = line.control.read(|out, received| -> Result<(), Error> {
             heard.control(&received.message);
+            // A guest that is well: nobody starts it again for another reason than what it does.
+            if let control::FromHost::Heartbeat(beat) = &received.message {
+                let health = control::Health {
+                    sequence: beat.sequence,
+                    uptime: 1,
+                    memory: 1,
+                    load: 0,
+                    errors: 0,
+                };
+                out.send(&health.into())?;
+            }
             Ok(())
         });
         let bulk = line.bulk.read(|_, received| -> Result<(), Error> {

@@ -72,6 +72,7 @@ impl Guest {
     /// A window that is not shown yet.
     pub fn create(&mut self, window: u32, at: Rect) {
         self.heard.free.remove(&id(window));
+        self.made.insert(window);
         self.say(gui::Create {
             window: id(window),
             rect: Untrusted::claim(at),
@@ -104,6 +105,7 @@ impl Guest {
     /// The host hung up.
     pub fn destroy(&mut self, window: u32) -> Result<()> {
         let number = id(window);
+        self.made.remove(&window);
         self.destroyed.insert(number);
         self.say(gui::Destroy { window: number });
         self.frames.remove(&number);

@@ -50,7 +50,9 @@ impl Desktop {
         let owner = invisible(&conn, root)?;
         let (clipboard, utf8) = (self.atom("CLIPBOARD")?, self.atom("UTF8_STRING")?);
         conn.set_selection_owner(owner, clipboard, x11rb::CURRENT_TIME)?;
-        conn.flush()?;
+        // Asked on the same connection, and so after it was done.
+        let real = conn.get_selection_owner(clipboard)?.reply()?.owner;
+        ensure!(real == owner, "the clipboard has another owner");
         let asked = Arc::new(AtomicU32::new(0));
         let (count, text) = (asked.clone(), text.to_owned());
         // It ends with the display, or when somebody else copies.
@@ -87,9 +89,7 @@ impl Desktop {
                 conn.flush()?;
             }
         });
-        let copied = Copied { asked, owner };
-        ensure!(self.owns(&copied)?, "the clipboard has another owner");
-        Ok(copied)
+        Ok(Copied { asked, owner })
     }
 
     /// Whether that is still what was copied last.

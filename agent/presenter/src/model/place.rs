@@ -1,6 +1,7 @@
 //! Where windows are. One question to the guest is open for each window; whatever changes meanwhile is asked
 //! when it was answered, and what the host says wins over what the guest wishes.
-use super::layout::UNMANAGED_MOST;
+use super::layout::area;
+use super::shown::share;
 use super::{Action, Layout, Model, Violation};
 use medley_wire::gui::{self, Ask};
 use medley_wire::{Rect, Untrusted, WindowId};
@@ -87,14 +88,24 @@ impl Model {
         let Some(w) = self.windows.get_mut(&window) else {
             return;
         };
-        let managed = w.mapped.is_none_or(|mapped| mapped.managed);
-        let rect = if managed {
-            self.layout.managed(&claim, self.frame)
-        } else {
-            self.layout.unmanaged(&claim, self.frame, UNMANAGED_MOST)
+        let free = w.mapped.filter(|mapped| !mapped.managed);
+        let (had, held, canvas) = (w.rect, w.bytes(), w.canvas.is_some());
+        let rect = match free {
+            None => self.layout.managed(&claim, self.frame),
+            Some(free) => self.layout.unmanaged(&claim, self.frame, share(free.kind)),
         };
-        let grows = rect.size().bytes() as u64;
-        if w.canvas.is_some() && others - w.bytes() + grows > budget {
+        // A menu that was small when it was mapped may not grow over what it could not have been mapped over.
+        let grows = area(rect) > area(had) || !self.are_together(rect, had);
+        if let Some(free) = free
+            && grows
+            && self.are_too_many(window, free.kind, rect)
+        {
+            return self.configure(window);
+        }
+        let Some(w) = self.windows.get_mut(&window) else {
+            return;
+        };
+        if canvas && others - held + rect.size().bytes() as u64 > budget {
             // No room for that: it stays as it is.
             return self.configure(window);
         }
@@ -154,10 +165,10 @@ impl Model {
         for window in all {
             let w = &self.windows[&window];
             let on_host = w.on_host;
-            let managed = w.mapped.is_none_or(|mapped| mapped.managed);
+            let free = w.mapped.filter(|mapped| !mapped.managed);
             let claim = Untrusted::claim(w.rect);
-            let rect = if !managed {
-                self.layout.unmanaged(&claim, self.frame, UNMANAGED_MOST)
+            let rect = if let Some(free) = free {
+                self.layout.unmanaged(&claim, self.frame, share(free.kind))
             } else if claim.clip(self.layout.bounds()).is_none() || on_host.is_none() {
                 // It was on a monitor that is gone, and nobody would find it.
                 self.layout.managed(&claim, self.frame)
@@ -182,6 +193,12 @@ impl Model {
                 self.act(Action::Place { window, rect });
             }
         }
+    }
+
+    /// Whether both lie on the same monitor.
+    fn are_together(&self, one: Rect, other: Rect) -> bool {
+        let screen = |rect: Rect| self.layout.screen_of(&Untrusted::claim(rect)).id;
+        screen(one) == screen(other)
     }
 
     /// Puts a window that is about to be mapped without a manager where it may be.

@@ -16,6 +16,15 @@ pub(super) const GESTURE: Duration = Duration::from_secs(2);
 /// How long after a launch its window may take the keyboard: apps on a slow guest take their time.
 pub(super) const LAUNCH: Duration = Duration::from_secs(60);
 
+/// How many hundredths of a work area a window without a manager may cover.
+pub(super) fn share(kind: Kind) -> u64 {
+    if kind == Kind::Note {
+        NOTE_MOST
+    } else {
+        UNMANAGED_MOST
+    }
+}
+
 impl Model {
     pub(super) fn map(&mut self, map: &Map, now: Duration) -> Result<(), Violation> {
         let window = map.window;
@@ -27,15 +36,10 @@ impl Model {
             parent: map.parent,
             kind: map.kind,
             unmanaged: map.unmanaged,
-            managed: !map.unmanaged || self.is_too_large(window),
-        };
-        let share = if map.kind == Kind::Note {
-            NOTE_MOST
-        } else {
-            UNMANAGED_MOST
+            managed: !map.unmanaged || self.is_too_large(window, map.kind),
         };
         if !mapped.managed {
-            self.force(window, share);
+            self.force(window, share(map.kind));
         }
         let budget = self.pixel_budget();
         let others = self.pixels_held();
@@ -71,23 +75,45 @@ impl Model {
     }
 
     /// Whether a window is too large to go without a manager, beside those that do already.
-    fn is_too_large(&self, window: WindowId) -> bool {
+    fn is_too_large(&self, window: WindowId, kind: Kind) -> bool {
         let Some(w) = self.windows.get(&window) else {
             return false;
         };
         let claim = Untrusted::claim(w.rect);
-        let home = self.layout.screen_of(&claim).id;
-        let taken = self
-            .windows
-            .iter()
-            .filter(|(other, w)| **other != window && w.mapped.is_some_and(|m| !m.managed))
-            .filter(|(_, w)| self.layout.screen_of(&Untrusted::claim(w.rect)).id == home)
-            .map(|(_, w)| area(self.outer(w.rect)))
-            .sum();
-        self.layout.too_large(&claim, self.frame, taken)
+        let rect = self.layout.unmanaged(&claim, self.frame, share(kind));
+        self.layout
+            .too_large(&claim, self.frame, self.taken(window, w.rect, |_| true))
+            || self.are_too_many(window, kind, rect)
     }
 
-    fn outer(&self, rect: Rect) -> Rect {
+    /// Whether windows without a manager would cover too much together, were this one here: all of them, and
+    /// notes by themselves, which are there also while somebody works elsewhere.
+    pub(super) fn are_too_many(&self, window: WindowId, kind: Kind, here: Rect) -> bool {
+        let work = area(self.layout.screen_of(&Untrusted::claim(here)).work);
+        let wants = area(self.outer(here));
+        let over = |taken: u64, most: u64| taken + wants > work * most / 100;
+        over(self.taken(window, here, |_| true), UNMANAGED_MOST)
+            || kind == Kind::Note
+                && over(
+                    self.taken(window, here, |kind| kind == Kind::Note),
+                    NOTE_MOST,
+                )
+    }
+
+    /// What other windows without a manager, of some kinds, cover of the monitor that has most of a rectangle.
+    fn taken(&self, window: WindowId, here: Rect, of: impl Fn(Kind) -> bool) -> u64 {
+        let screen = |rect: Rect| self.layout.screen_of(&Untrusted::claim(rect)).id;
+        let home = screen(here);
+        let counts = |mapped: Mapped| !mapped.managed && of(mapped.kind);
+        self.windows
+            .iter()
+            .filter(|(other, w)| **other != window && w.mapped.is_some_and(counts))
+            .filter(|(_, w)| screen(w.rect) == home)
+            .map(|(_, w)| area(self.outer(w.rect)))
+            .sum()
+    }
+
+    pub(super) fn outer(&self, rect: Rect) -> Rect {
         let (width, height) = self.frame.outer(rect.size());
         let size = crate::frame::nearest(width.into(), height.into());
         Rect::new(rect.x(), rect.y(), size).unwrap_or(rect)

@@ -150,6 +150,22 @@ fn qsb_039_unmanaged_windows_cannot_cover_the_screen() {
     desk.wish(2, rect(0, 0, 1280, 800), 0).unwrap();
     desk.check();
     assert!(!desk.shown[&id(2)].managed);
+    // Nor many that each grow, and could not have been shown so together.
+    let covered = |desk: &Desk| -> u64 {
+        let free = desk.shown.values().filter(|window| !window.managed);
+        free.map(|window| super::super::layout::area(window.rect))
+            .sum()
+    };
+    for window in 2..=3 {
+        desk.answer(window);
+        desk.wish(window, rect(0, 0, 1280, 700), 0).unwrap();
+    }
+    assert!(
+        covered(&desk) <= 1280 * 800 * 90 / 100,
+        "{}",
+        covered(&desk)
+    );
+
     // Nor one that is moved away from where it would be seen.
     desk.answer(3);
     desk.wish(3, rect(-32000, 32000, 50, 50), 0).unwrap();
