@@ -268,7 +268,12 @@ fn guest_debian_that_means_harm_gets_nothing() -> Result<()> {
             begun.elapsed().as_secs_f64(),
             court.looked_at
         );
-        result.context(scenario.name)?;
+        if let Err(error) = result {
+            let said = machine.session.said();
+            let last: Vec<_> = said.lines().rev().take(25).collect();
+            let last: Vec<_> = last.into_iter().rev().collect();
+            return Err(error.context(format!("{}:\n{}", scenario.name, last.join("\n"))));
+        }
         machine.is_well().context(scenario.name)?;
     }
 
