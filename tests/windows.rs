@@ -108,6 +108,10 @@ impl<'a> Shown<'a> {
     fn start(workspace: &'a Workspace, desktop: &Desktop) -> Result<Self> {
         let mut boot = workspace.booting(&["--revertible", "--memory", "512", "--windows"]);
         boot.env("DISPLAY", &desktop.display);
+        boot.args(["--files-in", "--urls", "--urls-with"])
+            .arg(workspace.path("browser"))
+            .arg("--files-out")
+            .arg(workspace.path("inbox"));
         Ok(Self {
             workspace,
             guest: Guest::start(boot)?,
@@ -122,6 +126,36 @@ impl<'a> Shown<'a> {
             .arg("--json");
         Ok(serde_json::from_str(&run(&mut command)?.0)?)
     }
+}
+
+/// A file goes each way, and an address comes.
+fn hand_over(shown: &mut Shown<'_>, workspace: &Workspace) -> Result<()> {
+    let letter = workspace.path("letter.txt");
+    std::fs::write(&letter, "words of the host's")?;
+    shown.ask(&["send"], &[letter.to_str().context("a name")?])?;
+    shown
+        .guest
+        .run("grep -q \"words of the host's\" /home/user/Downloads/letter.txt")?;
+    shown.guest.run(
+        "echo words of the guest >/tmp/report.txt; chmod 644 /tmp/report.txt; \
+         runuser -u user -- medley-guest send /tmp/report.txt",
+    )?;
+    let came = std::fs::read_to_string(workspace.path("inbox/report.txt"))?;
+    ensure!(came == "words of the guest\n", "{came:?}");
+    let program = workspace.path("browser");
+    std::fs::write(&program, "#!/bin/sh\necho \"$1\" >\"$0.opened\"\n")?;
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, executable)?;
+    shown
+        .guest
+        .run("runuser -u user -- medley-guest open https://example.org/page")?;
+    let begun = Instant::now();
+    let opened = workspace.path("browser.opened");
+    while std::fs::read_to_string(&opened).unwrap_or_default() != "https://example.org/page\n" {
+        ensure!(begun.elapsed() < LIMIT, "no address came");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 #[test]
@@ -150,6 +184,8 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     shown
         .guest
         .run("until grep 'typed on the host' /tmp/typed; do sleep 0.3; done")?;
+
+    hand_over(&mut shown, &workspace)?;
 
     // The presenter is killed.
     let presenter = shown.guest.running.child_with("medley-presenter")?;
@@ -183,16 +219,15 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     let (status, said) = shown.guest.running.wait(LIMIT)?;
     ensure!(status.success(), "{status}\n{said}");
     desktop.until(0, LIMIT)?;
-    let mut shown = Shown::start(&workspace, &desktop)?;
     let begun = Instant::now();
-    desktop
-        .until(2, Duration::from_secs(30))
-        .context("the machine has slept")?;
-    let woke = begun.elapsed();
+    let mut shown = Shown::start(&workspace, &desktop)?;
+    shown.guest.running.wait_for("[resumed]", LIMIT)?;
+    let runs = begun.elapsed();
+    let woke = desktop.until(2, BACK).context("the machine has slept")?;
     shown.guest.run("pgrep -c xterm; cat /tmp/typed")?;
     println!(
         "windows back: presenter killed {presenter:?} (gone after {gone:?}); agent killed: last missing after {dark:?}; \
-         woken {woke:?} after the command"
+         woken: running {runs:?} after the command, windows {woke:?} later"
     );
     shown.guest.running.signal(Signal::SIGTERM)?;
     shown.guest.running.wait(LIMIT)?;
