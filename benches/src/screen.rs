@@ -1,17 +1,18 @@
-//! X displays of a bench's own, and an eye on what is painted there that sleeps until something is.
+//! X displays of a bench's own: their windows, keys and pixels, and an eye on what is painted there.
+
+mod area;
+mod watch;
+
+pub use area::Area;
+pub use watch::Watch;
 
 use std::io::{BufRead, BufReader};
-use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
-use x11rb::NONE;
 use x11rb::connection::Connection;
-use x11rb::protocol::Event;
 use x11rb::protocol::damage::{ConnectionExt as _, ReportLevel};
 use x11rb::protocol::xproto::{
     AtomEnum, ClientMessageEvent, ConfigureWindowAux, ConnectionExt, CreateWindowAux, EventMask,
@@ -25,52 +26,6 @@ use crate::process::Killed;
 
 /// How long an X server or a window manager may take.
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// A rectangle, seen from its window's or screen's corner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Area {
-    /// Left edge.
-    pub x: i16,
-    /// Upper edge.
-    pub y: i16,
-    /// Pixels across.
-    pub width: u16,
-    /// Pixels down.
-    pub height: u16,
-}
-
-impl Area {
-    /// What both cover, if anything.
-    #[must_use]
-    pub fn common(self, other: Self) -> Option<Self> {
-        let cut = |a: i16, b: i16, a_len: u16, b_len: u16| {
-            let from = a.max(b);
-            let to = (i32::from(a) + i32::from(a_len)).min(i32::from(b) + i32::from(b_len));
-            let length = u16::try_from(to - i32::from(from)).ok()?;
-            (length > 0).then_some((from, length))
-        };
-        let (x, width) = cut(self.x, other.x, self.width, other.width)?;
-        let (y, height) = cut(self.y, other.y, self.height, other.height)?;
-        Some(Self {
-            x,
-            y,
-            width,
-            height,
-        })
-    }
-
-    /// The same without a border.
-    #[must_use]
-    pub fn without(self, border: u16) -> Self {
-        let less = |n: u16| n.saturating_sub(2 * border).max(1);
-        Self {
-            x: self.x + border.cast_signed(),
-            y: self.y + border.cast_signed(),
-            width: less(self.width),
-            height: less(self.height),
-        }
-    }
-}
 
 /// A display without a screen, and who looks at it.
 pub struct Screen {
@@ -93,6 +48,9 @@ impl Screen {
     /// Xvfb is not there, or does not start.
     pub fn bare(width: u16, height: u16) -> Result<Self> {
         let mut command = Command::new("Xvfb");
+        // Screens draw their cursors beside the pixels; this one takes its own away for whoever reads them, and says
+        // of that in the middle of its answer that something was painted.
+        command.arg("-nocursor");
         command.args(["-displayfd", "1", "-nolisten", "tcp", "-noreset"]);
         command.args(["-screen", "0", &format!("{width}x{height}x24")]);
         let silent = command.stdin(Stdio::null()).stderr(Stdio::null());
@@ -217,41 +175,30 @@ impl Screen {
         Ok(value.value32().map(Iterator::collect).unwrap_or_default())
     }
 
-    /// The shown windows whose class holds this word.
+    /// The windows of apps that are shown and whose class holds this word, besides those that are known. Only a window
+    /// manager can tell.
     ///
     /// # Errors
     /// The display is gone.
-    pub fn shown(&self, class: &str) -> Result<Vec<Window>> {
-        let mut found = Vec::new();
-        let mut level = vec![self.root];
-        // All questions of a level are asked before the first answer is awaited.
-        while !level.is_empty() {
-            let asked: Result<Vec<_>, _> = level.iter().map(|w| self.x.query_tree(*w)).collect();
-            let trees = asked?.into_iter().filter_map(|cookie| cookie.reply().ok());
-            level = trees.flat_map(|tree| tree.children).collect();
-            let mut asked = Vec::new();
-            for window in &level {
-                let (kind, string) = (AtomEnum::WM_CLASS, AtomEnum::STRING);
-                asked.push((
-                    *window,
-                    self.x.get_property(false, *window, kind, string, 0, 64)?,
-                    self.x.get_window_attributes(*window)?,
-                ));
-            }
-            for (window, named, attributes) in asked {
-                // It may be gone by now.
-                let (Ok(named), Ok(attributes)) = (named.reply(), attributes.reply()) else {
-                    continue;
-                };
-                let ours = String::from_utf8_lossy(&named.value)
-                    .to_lowercase()
-                    .contains(class);
-                if ours && attributes.map_state == MapState::VIEWABLE {
-                    found.push(window);
-                }
-            }
-        }
+    pub fn shown(&self, class: &str, known: &[Window]) -> Result<Vec<Window>> {
+        let mut found = self.numbers(self.root, "_NET_CLIENT_LIST")?;
+        found.retain(|window| {
+            !known.contains(window)
+                && self.has_class(*window, class)
+                && self.is_shown(*window).unwrap_or(false)
+        });
         Ok(found)
+    }
+
+    /// A window that is gone has none.
+    fn has_class(&self, window: Window, class: &str) -> bool {
+        let (kind, string) = (AtomEnum::WM_CLASS, AtomEnum::STRING);
+        let asked = self.x.get_property(false, window, kind, string, 0, 64);
+        let named = asked.ok().and_then(|asked| asked.reply().ok());
+        named.is_some_and(|named| {
+            let named = String::from_utf8_lossy(&named.value).to_lowercase();
+            named.contains(class)
+        })
     }
 
     /// A window's whole area, seen from its own corner.
@@ -382,98 +329,10 @@ impl Screen {
     }
 }
 
-/// Hears when something is painted. The server says it whenever what was painted since it was last told to forget has
-/// grown; what it forgets has been said, and is looked at only after.
-pub struct Watch<'a> {
-    screen: &'a Screen,
-    damage: u32,
-}
-
-impl Watch<'_> {
-    /// Sleeps until something was painted since it was last asked, and tells where; nothing, if there is nothing
-    /// until then.
-    ///
-    /// # Errors
-    /// The display is gone, or a signal asked us to stop.
-    pub fn painted(&self, until: Instant) -> Result<Option<Area>> {
-        let x = &self.screen.x;
-        loop {
-            while let Some(event) = x.poll_for_event()? {
-                if let Event::DamageNotify(event) = event
-                    && event.damage == self.damage
-                {
-                    x.damage_subtract(self.damage, NONE, NONE)?;
-                    let area = event.area;
-                    let (width, height) = (area.width, area.height);
-                    return Ok(Some(Area {
-                        x: area.x,
-                        y: area.y,
-                        width,
-                        height,
-                    }));
-                }
-            }
-            x.flush()?;
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            let stream = x.stream().as_fd();
-            let mut asked = [PollFd::new(stream, PollFlags::POLLIN)];
-            let timeout = PollTimeout::try_from(left.as_micros().div_ceil(1000));
-            match poll(&mut asked, timeout.unwrap_or(PollTimeout::MAX)) {
-                Ok(_) => {}
-                Err(Errno::EINTR) => interrupt::go_on()?,
-                Err(errno) => return Err(errno).context("cannot wait for the display"),
-            }
-        }
-    }
-
-    /// Waits until nothing was painted for a while.
-    ///
-    /// # Errors
-    /// It does not get calm within 20 s.
-    pub fn calm(&self, while_: Duration) -> Result<()> {
-        let begun = Instant::now();
-        while self.painted(Instant::now() + while_)?.is_some() {
-            interrupt::go_on()?;
-            if begun.elapsed() > LIMIT {
-                bail!("it is painted without end");
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
-        // The display may be gone, and the watch with it.
-        let _ = self.screen.x.damage_destroy(self.damage);
-        let _ = self.screen.x.flush();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use x11rb::protocol::xproto::{CreateGCAux, Rectangle};
-
-    #[test]
-    fn areas_are_cut() {
-        let area = |x, y, width, height| Area {
-            x,
-            y,
-            width,
-            height,
-        };
-        assert_eq!(
-            area(0, 0, 10, 10).common(area(8, -5, 10, 10)),
-            Some(area(8, 0, 2, 5))
-        );
-        assert_eq!(area(0, 0, 10, 10).common(area(10, 0, 5, 5)), None);
-        assert_eq!(area(0, 0, 10, 10).common(area(-20, 0, 5, 5)), None);
-        assert_eq!(area(2, 2, 10, 10).without(3), area(5, 5, 4, 4));
-    }
 
     #[test]
     fn what_is_painted_is_seen_once() {
@@ -489,11 +348,11 @@ mod tests {
                 "Bench",
             )
             .unwrap();
-        assert!(screen.shown("bench").unwrap().is_empty());
+        assert!(screen.shown("bench", &[]).unwrap().is_empty());
         screen.x.map_window(window).unwrap();
         screen.x.flush().unwrap();
         let begun = Instant::now();
-        while screen.shown("bench").unwrap() != [window] {
+        while screen.shown("bench", &[]).unwrap() != [window] {
             assert!(begun.elapsed() < LIMIT, "it is not shown");
         }
         screen.put_in_sight(window).unwrap();

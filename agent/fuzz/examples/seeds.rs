@@ -174,16 +174,16 @@ impl<S: Set> Again<S> {
 
 /// Bytes for targets that make up what happens: anything, and as much of it as leads far.
 fn dice(corpus: &Corpus) {
-    for (target, length) in [
-        ("presenter_model", 4000),
-        ("presenter_pixels", 1500),
-        ("wire_intake", 1500),
-        ("link_end", 900),
-        ("link_pair", 1500),
-        ("services_gate", 4000),
+    for (target, count, length) in [
+        ("presenter_model", 2_u8, 4000),
+        ("presenter_pixels", 2_u8, 1500),
+        ("wire_intake", 2_u8, 1500),
+        ("link_end", 6, 500),
+        ("link_pair", 3_u8, 1500),
+        ("services_gate", 2_u8, 4000),
     ] {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        for n in 0..2_u8 {
+        for n in 0..count {
             let bytes: Vec<u8> = (0..length)
                 .map(|_| {
                     state ^= state << 13;

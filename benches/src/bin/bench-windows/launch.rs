@@ -23,7 +23,7 @@ pub fn launched(
     border: u16,
     ask: impl FnOnce() -> Result<()>,
 ) -> Result<Launched> {
-    let known = screen.shown(class)?;
+    let known = screen.shown(class, &[])?;
     let watch = screen.watch(screen.root)?;
     watch.calm(Duration::from_millis(300))?;
     let begun = Instant::now();
@@ -31,8 +31,8 @@ pub fn launched(
     loop {
         let painted = watch.painted(begun + LIMIT)?;
         painted.with_context(|| format!("no window within {LIMIT:?}"))?;
-        for window in screen.shown(class)? {
-            if !known.contains(&window) && shows_something(screen, window, border) {
+        for window in screen.shown(class, &known)? {
+            if shows_something(screen, window, border) {
                 let took = begun.elapsed();
                 screen.put_in_sight(window)?;
                 return Ok(Launched { window, took });

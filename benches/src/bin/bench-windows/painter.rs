@@ -1,5 +1,6 @@
 //! The app that is measured: a window that paints what it is told, so that its colours say when it was seen.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -33,6 +34,8 @@ pub struct Seen<'a> {
     pub watch: &'a Watch<'a>,
     /// Of the frame around them.
     pub border: u16,
+    /// Repaints that painted more there than the app did.
+    pub beyond: Cell<u32>,
 }
 
 /// A page of text, more or less: dark on light, or the other way round, so that no pixel is the same in both.
@@ -106,18 +109,13 @@ impl<'a> Painter<'a> {
         };
         connection.poly_fill_rectangle(self.window, self.gc, &[spot])?;
         connection.flush()?;
-        seen.wait(
-            begun,
-            &[(
-                Area {
-                    x,
-                    y,
-                    width,
-                    height,
-                },
-                &|_, _| colour,
-            )],
-        )
+        let spot = Area {
+            x,
+            y,
+            width,
+            height,
+        };
+        seen.wait(begun, spot, &[(spot, &|_, _| colour)])
     }
 
     /// Paints the whole window; how long until all of it is seen. What is looked at are its outermost columns, which
@@ -139,33 +137,37 @@ impl<'a> Painter<'a> {
         let last = WIDTH.cast_signed() - 1;
         let first = |_, y| pixel(0, y, dark);
         let other = |_, y| pixel(WIDTH - 1, y, dark);
-        seen.wait(begun, &[(column(0), &first), (column(last), &other)])
+        let whole = Area {
+            width: WIDTH,
+            ..column(0)
+        };
+        seen.wait(begun, whole, &[(column(0), &first), (column(last), &other)])
     }
 }
 
 type Expected<'a> = (Area, &'a dyn Fn(u16, u16) -> u32);
 
 impl Seen<'_> {
-    /// Waits until these areas have their colours; how long after `begun`.
-    fn wait(&self, begun: Instant, expected: &[Expected]) -> Result<Duration> {
+    /// Waits until these areas have their colours, after this one was painted by the app; how long after `begun`.
+    fn wait(&self, begun: Instant, changed: Area, expected: &[Expected]) -> Result<Duration> {
+        let changed = changed.moved(self.border);
+        let mut beyond = false;
         loop {
             let painted = self.watch.painted(begun + LIMIT)?;
-            painted.with_context(|| format!("a repaint is not seen within {LIMIT:?}"))?;
+            let painted =
+                painted.with_context(|| format!("a repaint is not seen within {LIMIT:?}"))?;
+            beyond |= painted.common(changed) != Some(painted);
             if self.all_there(expected)? {
-                return Ok(begun.elapsed());
+                let took = begun.elapsed();
+                self.beyond.set(self.beyond.get() + u32::from(beyond));
+                return Ok(took);
             }
         }
     }
 
     fn all_there(&self, expected: &[Expected]) -> Result<bool> {
         for (area, colour) in expected {
-            let border = self.border.cast_signed();
-            let there = Area {
-                x: area.x + border,
-                y: area.y + border,
-                ..*area
-            };
-            let pixels = self.screen.pixels(self.window, there)?;
+            let pixels = self.screen.pixels(self.window, area.moved(self.border))?;
             ensure!(pixels.len() == usize::from(area.width) * usize::from(area.height));
             let all = (0..area.height).flat_map(|y| (0..area.width).map(move |x| (x, y)));
             if !all.zip(pixels).all(|((x, y), pixel)| colour(x, y) == pixel) {
@@ -202,11 +204,13 @@ mod tests {
             window,
             watch: &watch,
             border: 0,
+            beyond: Cell::default(),
         };
         for _ in 0..3 {
             assert!(painter.spot(&seen).unwrap() < LIMIT);
             assert!(painter.whole(&seen).unwrap() < LIMIT);
         }
+        assert_eq!(seen.beyond.get(), 0);
         // Nothing changed, so that nothing is seen: the wait is one that can fail.
         let never = seen.all_there(&[(
             Area {

@@ -1,5 +1,6 @@
 //! All of it without a machine: the guest's X server and agent, the channels, the presenter and the host's X server.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -99,8 +100,7 @@ impl Stack {
         let begun = Instant::now();
         loop {
             self.lives()?;
-            let all = self.host.shown(CLASS)?;
-            if let Some(window) = all.into_iter().find(|window| !known.contains(window)) {
+            if let Some(window) = self.host.shown(CLASS, known)?.pop() {
                 self.host.put_in_sight(window)?;
                 return Ok(window);
             }
@@ -121,6 +121,7 @@ impl Stack {
             window,
             watch,
             border: self.border,
+            beyond: Cell::default(),
         }
     }
 

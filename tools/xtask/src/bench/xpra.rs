@@ -101,6 +101,8 @@ fn build(release: &str, scratch: &Path) -> Result<()> {
         let mut unpack = run::command("tar", ["--no-same-owner", "--exclude=./dev/*", "-xf"]);
         run::quiet(unpack.arg(&archive).arg("-C").arg(&tree))?;
         ensure!(tree.join("usr/bin/xpra").exists(), "there is no xpra in it");
+        // Its server would run this session, which opens a terminal of its own.
+        std::fs::remove_file(tree.join("etc/X11/Xsession"))?;
         let mut disk = run::command("mke2fs", ["-q", "-F", "-t", "ext4", "-m", "0", "-d"]);
         run::quiet(disk.arg(&tree).arg(scratch.join("disk.ext4")).arg(DISK))
     })?;
