@@ -1,6 +1,6 @@
 //! A guest's serial console, on which it says that it is ready and then runs commands.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -94,7 +94,7 @@ impl Console {
                 Ok(n) => self
                     .heard
                     .push_str(&String::from_utf8_lossy(&buffer[..n]).replace('\r', "")),
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(e) => return Err(e).context("the console broke"),
             }
         }

@@ -52,6 +52,10 @@ pub(super) fn arguments(
     args.0
 }
 
+/// All that QEMU can emulate, but for what makes it slower: fast string instructions are emulated byte by byte, and
+/// each level of page tables is walked in software. A guest is ready a fifth sooner without.
+const EMULATED: &str = "max,erms=off,fsrm=off,la57=off";
+
 /// What a machine that goes on where another was saved is told beside.
 pub(super) const INCOMING: [&str; 2] = ["-incoming", "defer"];
 
@@ -159,7 +163,7 @@ impl Arguments {
     fn accelerate(&mut self, accelerator: Accelerator) {
         let (accelerator, cpu) = match accelerator {
             Accelerator::Kvm => ("kvm", "host"),
-            Accelerator::Tcg => ("tcg", "max"),
+            Accelerator::Tcg => ("tcg", EMULATED),
         };
         // The guest's memory is in no core file of QEMU's.
         self.option("-machine", "q35,dump-guest-core=off");
@@ -566,7 +570,7 @@ mod tests {
         let tcg = args(&spec());
         assert_eq!(
             (after(&tcg, "-accel"), after(&tcg, "-cpu")),
-            (vec!["tcg"], vec!["max"])
+            (vec!["tcg"], vec![EMULATED])
         );
     }
 }

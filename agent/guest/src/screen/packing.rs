@@ -3,8 +3,8 @@
 use medley_wire::Bytes;
 use medley_wire::pixels::Payload;
 
-/// Below this many bytes, packing costs more than it saves.
-const FEW: usize = 4 << 10;
+/// Below this many bytes, packing costs more than it saves: less than a letter of a terminal.
+const FEW: usize = 256;
 
 /// Bytes that are kept between frames.
 const KEPT: usize = 4 << 20;
@@ -60,8 +60,8 @@ mod tests {
             packer.pack(&[7, 8, 9, 0].repeat(5000), true),
             Payload::Solid([7, 8, 9, 0])
         );
-        let mut few = vec![1; 400];
-        few[399] = 2;
+        let mut few = vec![1; 200];
+        few[199] = 2;
         assert!(matches!(packer.pack(&few, true), Payload::Raw(_)));
         let mut many = vec![1; 40_000];
         many[39_999] = 2;

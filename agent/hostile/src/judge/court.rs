@@ -235,11 +235,11 @@ impl<'c> Court<'c> {
             (Outcome::Violation(_) | Outcome::Broken, "cut") => {
                 self.stage.reported(outcome)?;
                 self.until_shown("the end of all windows", <[Shown]>::is_empty)?;
-                ensure!(
-                    self.desktop.marked()? == 0,
-                    "pixels of windows that are gone"
-                );
-                Ok(())
+                // A window manager keeps its own frame, with what was last seen in it, until it has heard of it.
+                let patience = self.stage.patience();
+                let gone = "the end of the pixels of windows that are gone";
+                self.desktop
+                    .until(gone, patience, || Ok(self.desktop.marked()? == 0))
             }
             _ => bail!("the guest said {said:?}, and {outcome:?} was to be"),
         }

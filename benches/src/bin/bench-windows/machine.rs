@@ -42,14 +42,14 @@ pub fn rows(
 ) -> Result<Vec<Row>> {
     let dir = tempfile::tempdir_in("/var/tmp")?;
     let raw = dir.path().join("disk.raw");
+    let alone;
     let (ours, recipe) = {
         let screen = Screen::managed(1280, 800)?;
-        let session = Session::boot(medley, guest, &screen)?;
+        let mut session = Session::boot(medley, guest, &screen)?;
         let ours = of_session(&session, &screen, count);
-        (
-            ours.with_context(|| session.said())?,
-            session.twin(&raw, dir.path())?,
-        )
+        let ours = ours.with_context(|| session.said())?;
+        alone = app_alone(&mut session)?;
+        (ours, session.twin(&raw, dir.path())?)
     };
     let theirs = match installed {
         Ok(installed) => of_xpra(recipe, installed, guest, &dir, count),
@@ -57,7 +57,10 @@ pub fn rows(
     };
     interrupt::go_on()?;
     // A peer that fails costs its own rows only.
-    Ok(compared(&ours, theirs.as_ref()))
+    let mut rows = compared(&ours, theirs.as_ref());
+    let name = "that app alone in its guest, from start to end, best of 3";
+    rows.push(Row::new(name, alone, "ms"));
+    Ok(rows)
 }
 
 fn measured(
@@ -100,6 +103,21 @@ fn of_session(session: &Session, screen: &Screen, count: usize) -> Result<Side> 
         ensure!(status.success(), "medley run failed: {status}");
     }
     side
+}
+
+/// What the app's start costs in any case: milliseconds until one has started, shown its window and ended, asked for by
+/// nobody from outside.
+fn app_alone(session: &mut Session) -> Result<f64> {
+    let once = "a=$(date +%s%N); DISPLAY=:0 xterm -e true 2>/dev/null; b=$(date +%s%N); echo took $(((b-a)/1000))";
+    let said = session.guest(&format!(
+        "su user -c 'for n in 1 2 3; do {once}; sleep 1; done'"
+    ))?;
+    let took = said
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("took ")?.parse().ok());
+    let best = took.fold(f64::INFINITY, f64::min);
+    ensure!(best.is_finite(), "the guest did not run it: {said}");
+    Ok(best / 1e3)
 }
 
 fn of_xpra(

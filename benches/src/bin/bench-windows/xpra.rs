@@ -129,7 +129,11 @@ fn serve(console: &mut Console) -> Result<()> {
     for folder in IN_MEMORY {
         console.run(&format!("mount -t tmpfs -o mode=1777 tmpfs /mnt/{folder}"))?;
     }
-    console.run("until ip -4 addr | grep -q 10.0.2.15; do sleep 0.2; done")?;
+    // No lease is waited for.
+    console.run(
+        "systemctl stop systemd-networkd.socket systemd-networkd; card=$(basename /sys/class/net/e*); \
+         ip link set $card up && ip addr replace 10.0.2.15/24 dev $card",
+    )?;
     let xvfb = "Xvfb +extension Composite -screen 0 1280x800x24+32 -nolisten tcp -noreset -ac -extension GLX";
     let inside = "chroot /mnt env -i HOME=/root LANG=C.UTF-8 SHELL=/bin/bash XDG_RUNTIME_DIR=/run \
          PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";

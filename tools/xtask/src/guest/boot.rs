@@ -82,7 +82,8 @@ impl Machine {
             "-machine",
             "q35",
             "-cpu",
-            "max",
+            // As the machines of the product: without what is slow to emulate.
+            "max,erms=off,fsrm=off,la57=off",
             "-m",
             &memory,
             "-nodefaults",
