@@ -140,8 +140,11 @@ fn hand_over(shown: &mut Shown<'_>, workspace: &Workspace) -> Result<()> {
         "echo words of the guest >/tmp/report.txt; chmod 644 /tmp/report.txt; \
          runuser -u user -- medley-guest send /tmp/report.txt",
     )?;
-    let came = std::fs::read_to_string(workspace.path("inbox/report.txt"))?;
-    ensure!(came == "words of the guest\n", "{came:?}");
+    // The guest has sent it; the inbox has it a moment later.
+    until_reads(
+        &workspace.path("inbox/report.txt"),
+        "words of the guest\n",
+    )?;
     let program = workspace.path("browser");
     std::fs::write(&program, "#!/bin/sh\necho \"$1\" >\"$0.opened\"\n")?;
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -149,13 +152,23 @@ fn hand_over(shown: &mut Shown<'_>, workspace: &Workspace) -> Result<()> {
     shown
         .guest
         .run("runuser -u user -- medley-guest open https://example.org/page")?;
+    until_reads(
+        &workspace.path("browser.opened"),
+        "https://example.org/page\n",
+    )
+}
+
+/// Waits until a file holds that.
+fn until_reads(path: &Path, words: &str) -> Result<()> {
     let begun = Instant::now();
-    let opened = workspace.path("browser.opened");
-    while std::fs::read_to_string(&opened).unwrap_or_default() != "https://example.org/page\n" {
-        ensure!(begun.elapsed() < LIMIT, "no address came");
+    loop {
+        let read = std::fs::read_to_string(path).unwrap_or_default();
+        if read == words {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < LIMIT, "{} holds {read:?}", path.display());
         std::thread::sleep(Duration::from_millis(50));
     }
-    Ok(())
 }
 
 #[test]

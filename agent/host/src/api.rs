@@ -17,8 +17,8 @@ use std::time::Duration;
 const SOCKET: &str = "windows.sock";
 /// The longest question names as many files as a launch may have.
 const QUESTION: u64 = 512 << 10;
-/// An answer may list the most apps there can be.
-const ANSWER: u64 = 4 << 20;
+/// An answer may list the most apps there can be, with all the types and actions that each may have: some 12 KB.
+const ANSWER: u64 = 32 << 20;
 /// Questions that are answered at the same time.
 const AT_ONCE: usize = 32;
 /// The longest that an answer is waited for.

@@ -3,6 +3,7 @@
 use medley_wire::limits::{NOTE_BYTES, NOTE_LINES};
 use medley_wire::{AppId, Text, Untrusted};
 use serde::{Deserialize, Deserializer};
+use sha2::{Digest, Sha256};
 
 /// A text as one line.
 pub(crate) fn line(text: &str) -> String {
@@ -39,4 +40,26 @@ pub(crate) fn plain(name: &str) -> String {
         }
     };
     name.chars().take(64).map(plain).collect()
+}
+
+/// The same, and no two names have the same: one that does not look like itself is told by its digest.
+pub(crate) fn own(name: &str) -> String {
+    let mut plain = plain(name);
+    if plain != name {
+        let digest = Sha256::digest(name);
+        plain.extend(digest[..4].iter().map(|byte| format!("{byte:02x}")));
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_workspaces_share_a_folder() {
+        assert_eq!(own("office"), "office");
+        assert_ne!(own("a b"), own("a-b"));
+        assert!(own("../x").chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
+    }
 }

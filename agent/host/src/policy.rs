@@ -141,7 +141,7 @@ impl FilesOut {
     #[must_use]
     pub fn usual_folder(workspace: &str) -> Option<PathBuf> {
         let home = std::env::var_os("HOME").map(PathBuf::from)?;
-        let name = crate::clean::plain(workspace);
+        let name = crate::clean::own(workspace);
         home.is_absolute()
             .then(|| home.join("Workspace-Incoming").join(name))
     }

@@ -59,6 +59,12 @@ pub enum Order {
         /// How many bytes it has.
         size: u64,
     },
+    /// Nobody waits for a file any more: it is not given, unless the guest has it by now. Answered by
+    /// [`Event::Given`](crate::Event::Given), as the order to give it; not at all if that was told before.
+    Withdraw {
+        /// Its number.
+        file: u32,
+    },
     /// Launch an app with addresses and with files that the guest was given and has, by
     /// [`Event::Given`](crate::Event::Given). Answered as the command `launch ID` is.
     Launch {

@@ -15,6 +15,11 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 pub(crate) struct Counter(pub(super) Arc<Shared>);
 
+/// A presenter that lives takes windows away as soon as it hears that it shall.
+const OBEYS: Duration = Duration::from_secs(2);
+/// How long a presenter has to say what became of a file that nobody waits for any more.
+const WITHDRAWN: Duration = Duration::from_secs(5);
+
 /// How an app is launched.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Launch {
@@ -230,6 +235,9 @@ impl Counter {
         let gift = gift::open(path, &policy.filter)?;
         let (mut file, name, size) = (Some(gift.file), gift.name, gift.size);
         let left = limit.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Err(format!("it was looked at for longer than {limit:?}"));
+        }
         let (generation, number) = self.until(left, "the windows are not back", |state| {
             let presenter = state.presenter.as_ref().filter(|_| state.ready)?;
             let number = state.files.wrapping_add(1).max(1);
@@ -247,14 +255,24 @@ impl Counter {
             state.files = number;
             Some((state.generation, number))
         })?;
-        let left = limit.saturating_sub(begun.elapsed());
-        let words = "the guest has not taken the file";
-        let refused = self.until(left, words, |state| {
+        let mut told = |state: &mut State| {
             if state.generation != generation {
                 return Some(Some(Refusal::Failed));
             }
             let at = state.given.iter().position(|(id, _)| *id == number)?;
             state.given.remove(at).map(|(_, refused)| refused)
+        };
+        let left = limit.saturating_sub(begun.elapsed());
+        let words = "the guest has not taken the file";
+        let refused = self.until(left, words, &mut told).or_else(|why| {
+            // What is said of it must be so in the end: the guest may take it at this very moment.
+            if let Some(presenter) = &self.0.lock().presenter {
+                presenter.line().order(&Order::Withdraw { file: number }, None);
+            }
+            match self.until(WITHDRAWN, words, &mut told) {
+                Ok(None) => Ok(None),
+                _ => Err(why),
+            }
         })?;
         if let Some(refusal) = refused {
             let why = match refusal {
@@ -290,11 +308,23 @@ impl Counter {
                     .tell(if locked { "lock" } else { "unlock" });
             }
         }
-        self.until(limit, "the windows do not obey", |state| {
+        let obeyed = |state: &mut State| {
             // Without a presenter nothing is shown.
             let obeyed = state.locked == locked || (locked && state.presenter.is_none());
             obeyed.then_some(())
-        })
+        };
+        let words = "the windows do not obey";
+        if locked && self.until(limit.min(OBEYS), words, obeyed).is_err() {
+            // Perhaps a guest has taken it over. The next one begins locked.
+            let presenter = self.0.lock().presenter.take();
+            self.0.teller.say(Notice::new(
+                "windows-disobeyed",
+                "the presenter did not take the guest's windows off the screen, and was ended",
+            ));
+            drop(presenter);
+            self.0.changed.notify_all();
+        }
+        self.until(limit, words, obeyed)
     }
 
     /// Windows on the screen, and whether they are locked.

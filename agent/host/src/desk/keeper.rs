@@ -167,6 +167,9 @@ impl Keeper {
         if let medley_services::Event::Given { file, refused } = event {
             self.change(|state| remember(&mut state.given, (file, refused)));
         } else {
+            // Somebody may just have locked it: the presenter has perhaps not heard.
+            let locked = self.shared.lock().wants_lock;
+            self.services.set_locked(locked);
             self.services.hear(event);
         }
     }
@@ -200,6 +203,7 @@ impl Keeper {
             }
             _ => {}
         }
+        let mut locked = false;
         self.change(|state| match event {
             Event::Ready => state.ready = true,
             Event::Opened { launch } => {
@@ -247,9 +251,13 @@ impl Keeper {
             Event::Locked => {
                 state.locked = true;
                 state.wants_lock = true;
+                locked = true;
             }
             Event::Unlocked => state.locked = false,
             _ => {}
         });
+        if locked {
+            self.services.set_locked(true);
+        }
     }
 }

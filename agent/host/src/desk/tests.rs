@@ -107,6 +107,29 @@ fn a_lock_outlives_the_presenter() {
     assert!(!counter.status().2);
 }
 
+/// One that a guest has taken over need not obey.
+#[test]
+fn a_presenter_that_does_not_lock_is_ended_and_the_next_begins_locked() {
+    let dir = tempfile::tempdir().unwrap();
+    let deaf = r#"
+        echo '{"event":"ready"}'
+        case "$*" in *--locked*) echo '{"event":"locked"}';; esac
+        while read -r word; do :; done"#;
+    let (desk, notices) = desk(dir.path(), deaf);
+    let counter = desk.counter();
+    let ready = |state: &mut State| state.ready.then_some(());
+    counter.until(PATIENCE, "it is ready", ready).unwrap();
+    let first = desk.presenter().unwrap();
+    counter.set_locked(true, PATIENCE).unwrap();
+    assert_ne!(desk.presenter(), Some(first));
+    let gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(first.cast_signed()), None);
+    assert!(gone.is_err(), "it shows nothing any more");
+    let said = notices.iter().find(|n| n.code == "windows-disobeyed");
+    assert!(said.is_some());
+    let locked_again = |state: &mut State| (state.presenter.is_some() && state.locked).then_some(());
+    counter.until(PATIENCE, "the next is locked", locked_again).unwrap();
+}
+
 #[test]
 fn a_presenter_that_is_killed_is_started_again() {
     let dir = tempfile::tempdir().unwrap();

@@ -17,6 +17,8 @@ impl Menu {
             "" => where_it_runs,
             comment => format!("{comment} ({where_it_runs})"),
         };
+        // As the host's own, a guest's "Password Safe" would be trusted.
+        let name = format!("{} ({})", app.name, self.label);
         let types = self.types(app);
         // A desktop puts in files and addresses for it, also those that are dropped on it.
         let takes = !types.is_empty()
@@ -25,7 +27,7 @@ impl Menu {
         let mut text = format!(
             "[Desktop Entry]\nType=Application\nVersion=1.5\nName={}\nComment={}\nExec={}{with}\nTerminal=false\n\
              StartupNotify=true\nStartupWMClass={class}\nCategories=X-Medley;\nX-Medley-App={}\n",
-            value(&app.name),
+            value(&name),
             value(&comment),
             self.exec(&[&app.id]),
             app.id,
@@ -150,7 +152,7 @@ mod tests {
             lines.len() == 2 && lines.iter().all(|line| line.starts_with(exec)),
             "{text}"
         );
-        has(&text, "Name=\\sx Exec=evil \\\\n%f");
+        has(&text, "Name=\\sx Exec=evil \\\\n%f (office)");
         has(&text, "Comment=\\sx Exec=evil \\\\n%f (Runs in office)");
         has(&text, "Keywords=\\sx Exec=evil \\\\n%f;a\\;b;");
         assert!(!text.contains("%U"));

@@ -1,12 +1,12 @@
 //! One transfer that comes in. The presenter writes its bytes into a pipe, and the file is ours alone: whoever
 //! takes the presenter over can neither change what was judged nor fill the disk.
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::Duration;
 
 /// A chunk of the wire fits four times: the presenter seldom waits for a disk.
@@ -62,12 +62,19 @@ impl Intake {
     /// said in the end.
     pub fn new(size: u64) -> std::io::Result<(Self, OwnedFd, Sender<Fate>)> {
         let (pipe, writes) = std::io::pipe()?;
+        // The presenter's one thread shows windows and hears chords: it must never wait for a disk of ours.
+        fcntl(&writes, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         // A user has only so much for pipes; a short one works, too.
         if let Err(error) = fcntl(&writes, FcntlArg::F_SETPIPE_SZ(PIPE)) {
             tracing::debug!(%error, "a pipe stays short");
         }
         let (tell, fate) = channel();
         Ok((Self { pipe, fate, size }, writes.into(), tell))
+    }
+
+    /// Whoever reads of it is gone before it began.
+    pub fn is_over(&self) -> bool {
+        !matches!(self.fate.try_recv(), Err(TryRecvError::Empty))
     }
 
     /// Receives all of it into a file.
@@ -131,6 +138,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(move || {
+                fcntl(&writes, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
                 // It may be closed at our end.
                 let _ = File::from(writes).write_all(bytes);
                 fate.map(|fate| tell.send(fate));

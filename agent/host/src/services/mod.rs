@@ -3,6 +3,7 @@
 //! whatever it likes, so that policy, names and rates are held to here once more.
 
 mod browse;
+mod busy;
 mod files;
 pub(crate) mod gift;
 mod inbox;
@@ -21,7 +22,7 @@ use crate::{Error, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use browse::Browse;
-use files::{Files, Taken};
+use files::{Files, Reply, Taken};
 use inbox::Inbox;
 use intake::Fate;
 use medley_services::order::Refusal;
@@ -30,19 +31,28 @@ use notes::{Note, Notes};
 use spool::{Job, Spool};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tray::Task;
 use worker::Worker;
 
 /// Transfers that a presenter may have open: more than its own limits let it have.
 const TRANSFERS: usize = 64;
 
+/// What has come whole when a session ends is still scanned and kept, or printed, if that takes no longer.
+const LAST: Duration = Duration::from_secs(30);
+
 /// The way to whichever presenter there is now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Post(Arc<Mutex<Option<Line>>>);
 
 impl Post {
+    /// The way to the presenter of now, and to no other that comes later.
+    fn for_this_one(&self) -> Self {
+        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Self(Arc::new(Mutex::new(line.clone())))
+    }
+
     /// Another presenter, or none.
     fn set(&self, line: Option<Line>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = line;
@@ -70,7 +80,9 @@ pub(crate) struct Services {
     tray: Option<Worker<Task>>,
     browse: Option<Browse>,
     /// Transfers that were taken and whose end this presenter has not told.
-    transfers: BTreeMap<u32, Sender<Fate>>,
+    transfers: BTreeMap<u32, Taken>,
+    /// Nothing of the guest's is to be shown.
+    locked: bool,
 }
 
 impl Services {
@@ -103,6 +115,7 @@ impl Services {
                 .clone()
                 .map(|policy| Browse::new(policy, teller.clone())),
             transfers: BTreeMap::new(),
+            locked: false,
             teller,
             post,
         })
@@ -117,15 +130,28 @@ impl Services {
     /// showed.
     pub fn lost(&mut self) {
         self.post.set(None);
-        for (_, fate) in std::mem::take(&mut self.transfers) {
+        for (_, (fate, _)) in std::mem::take(&mut self.transfers) {
             let _ = fate.send(Fate::Broke);
         }
+        self.show_nothing();
+    }
+
+    fn show_nothing(&self) {
         if let Some(notes) = &self.notes {
             notes.all_gone();
         }
         if let Some(tray) = &self.tray {
-            tray.put(Task::AllGone);
+            tray.clear();
         }
+    }
+
+    /// From now on nothing of the guest's is shown and no address of its is opened, whatever a presenter says. Or it
+    /// may be again: the presenter says what there is.
+    pub fn set_locked(&mut self, locked: bool) {
+        if locked && !self.locked {
+            self.show_nothing();
+        }
+        self.locked = locked;
     }
 
     /// The presenter told something.
@@ -136,12 +162,13 @@ impl Services {
                 name,
                 size,
             } => {
-                let taken = match &self.files {
-                    Some(files) if self.is_free(transfer) => files.offered(&name, size),
+                let (free, reply) = (self.is_free(transfer), self.reply(transfer));
+                let taken = match &mut self.files {
+                    Some(files) if free => files.offered(&name, size, reply),
                     Some(_) => Err(Refusal::Failed),
                     None => Err(self.denied("file")),
                 };
-                self.answer(transfer, taken);
+                self.took(transfer, taken);
             }
             Event::PrintAsked {
                 transfer,
@@ -158,15 +185,19 @@ impl Services {
                     size,
                     pages,
                 };
-                let taken = match &self.spool {
-                    Some(spool) if self.is_free(transfer) => spool.asked(job),
+                let (free, reply) = (self.is_free(transfer), self.reply(transfer));
+                let taken = match &mut self.spool {
+                    Some(spool) if free => spool.asked(job, reply),
                     Some(_) => Err(Refusal::Failed),
                     None => Err(self.denied("print")),
                 };
-                self.answer(transfer, taken);
+                self.took(transfer, taken);
             }
             Event::Came { transfer, size } => self.end(transfer, Fate::Came(size)),
             Event::Broke { transfer } => self.end(transfer, Fate::Broke),
+            Event::Url { .. } | Event::Note { .. } if self.locked => {
+                tracing::debug!("nothing is shown while the workspace is locked");
+            }
             Event::Url { url } => match &mut self.browse {
                 Some(browse) => browse.open(&url),
                 None => drop(self.denied("url")),
@@ -212,30 +243,40 @@ impl Services {
 
     fn show(&self, task: Task) {
         match &self.tray {
+            _ if self.locked => {}
             Some(tray) => tray.put(task),
             None => drop(self.denied("tray")),
         }
     }
 
-    fn is_free(&self, transfer: u32) -> bool {
+    fn is_free(&mut self, transfer: u32) -> bool {
+        // Those that were refused or gave up have no thread any more, and no presenter speaks of them again.
+        self.transfers.retain(|_, (_, alive)| alive.strong_count() > 0);
         self.transfers.len() < TRANSFERS && !self.transfers.contains_key(&transfer)
     }
 
-    fn answer(&mut self, transfer: u32, taken: Result<Taken, Refusal>) {
-        let told = match taken {
-            Ok((writes, fate)) => {
-                self.transfers.insert(transfer, fate);
-                self.post.send(&Order::Take { transfer }, Some(writes))
-            }
-            Err(verdict) => self.post.order(&Order::Refuse { transfer, verdict }),
-        };
-        if !told {
-            self.end(transfer, Fate::Broke);
+    /// Brings a transfer's answer to the presenter that there is now. One that has come since does not know the
+    /// number, or knows another thing by it that waits for its own answer: numbers begin anew with each, so that
+    /// only the one which asked is answered.
+    fn reply(&self, transfer: u32) -> Reply {
+        let post = self.post.for_this_one();
+        Box::new(move |taken| {
+            let _ = match taken {
+                Ok(writes) => post.send(&Order::Take { transfer }, Some(writes)),
+                Err(verdict) => post.order(&Order::Refuse { transfer, verdict }),
+            };
+        })
+    }
+
+    fn took(&mut self, transfer: u32, taken: Result<Taken, Refusal>) {
+        match taken {
+            Ok(taken) => drop(self.transfers.insert(transfer, taken)),
+            Err(verdict) => drop(self.post.order(&Order::Refuse { transfer, verdict })),
         }
     }
 
     fn end(&mut self, transfer: u32, fate: Fate) {
-        if let Some(tell) = self.transfers.remove(&transfer) {
+        if let Some((tell, _)) = self.transfers.remove(&transfer) {
             // It may have given up before.
             let _ = tell.send(fate);
         }
@@ -246,5 +287,18 @@ impl Services {
         let words = format!("the guest asked for what policy denies: {what}");
         self.teller.say(Notice::new("windows-refused", words));
         Refusal::Policy
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        self.lost();
+        let until = Instant::now() + LAST;
+        let files = self.files.as_ref().is_none_or(|files| files.finish(until));
+        let jobs = self.spool.as_ref().is_none_or(|spool| spool.finish(until));
+        if !files || !jobs {
+            let words = "what the guest handed over at the end of the session is lost: scanner or printer took too long";
+            self.teller.say(Notice::new("transfer-lost", words));
+        }
     }
 }

@@ -3,14 +3,13 @@
 //! its pictures are not shown, and none is critical: those would stay on top of everything.
 use super::Post;
 use super::pace::Pace;
-use super::worker::Worker;
+use super::worker::{Do, Tasks, Worker};
 use crate::notice::{Notice, Teller};
 use crate::policy::Notes as Policy;
 use medley_services::Order;
 use medley_services::event::Urgency;
 use medley_wire::limits::NOTE_BUTTONS;
 use std::collections::HashMap;
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use zbus::blocking::{Connection, MessageIterator, connection};
@@ -53,7 +52,6 @@ pub(crate) struct Note {
 enum Task {
     Show(Note),
     Gone(u32),
-    AllGone,
 }
 
 /// Shows notifications, on a thread of its own.
@@ -109,7 +107,7 @@ impl Notes {
 
     /// Takes all back: nobody would hear what is done with them.
     pub fn all_gone(&self) {
-        self.worker.put(Task::AllGone);
+        self.worker.clear();
     }
 }
 
@@ -133,12 +131,12 @@ struct Server {
 }
 
 impl Server {
-    fn run(mut self, tasks: &Receiver<Task>) {
-        for task in tasks {
-            match task {
-                Task::Show(note) => self.show(&note),
-                Task::Gone(note) => self.take_back(Some(note)),
-                Task::AllGone => self.take_back(None),
+    fn run(mut self, mut tasks: Tasks<Task>) {
+        while let Ok(found) = tasks.next() {
+            match found {
+                Do::Task(Task::Show(note)) => self.show(&note),
+                Do::Task(Task::Gone(note)) => self.take_back(Some(note)),
+                Do::Clear => self.take_back(None),
             }
         }
         self.take_back(None);

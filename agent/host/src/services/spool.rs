@@ -1,6 +1,8 @@
 //! Print jobs of a guest: received into a file without a name, then handed to the host's printer.
-use super::files::Taken;
+use super::busy::Busy;
+use super::files::{Reply, Taken};
 use super::intake::Intake;
+use super::pace::Pace;
 use crate::notice::{Notice, Teller};
 use crate::policy::Print;
 use medley_print::Ticket;
@@ -10,10 +12,14 @@ use medley_services::order::Refusal;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Jobs that come or are handed over at the same time.
 const AT_ONCE: usize = 4;
+/// Jobs at once, and then one each time, whatever a presenter says that a guest has taken over.
+const RATE: (u32, Duration) = (8, Duration::from_secs(5));
+/// Where jobs lie until they are handed over. Not the usual folder for such files: that may be memory.
+const FOLDER: &str = "/var/tmp";
 /// How often a page may be printed.
 const COPIES: u16 = 99;
 
@@ -38,53 +44,81 @@ pub(crate) struct Spool {
     policy: Print,
     workspace: String,
     teller: Teller,
-    /// One clone for each that is on its way.
-    busy: Arc<()>,
+    pace: Pace,
+    busy: Busy,
 }
 
 impl Spool {
     pub fn new(policy: Print, workspace: String, teller: Teller) -> Self {
-        let busy = Arc::new(());
         Self {
             policy,
             workspace,
             teller,
-            busy,
+            pace: Pace::new(RATE.0, RATE.1),
+            busy: Busy::default(),
         }
     }
 
-    /// Takes a job, or says why not.
-    pub fn asked(&self, mut job: Job) -> Result<Taken, Refusal> {
+    /// Takes a job on a thread of its own.
+    ///
+    /// # Errors
+    /// Why it is not taken; `reply` is not called then.
+    pub fn asked(&mut self, mut job: Job, reply: Reply) -> Result<Taken, Refusal> {
         job.title = format!("[{}] {}", self.workspace, crate::clean::line(&job.title));
         job.copies = job.copies.clamp(1, COPIES);
         let told = job.clone();
-        self.take(job).map_err(|(refusal, why)| {
+        self.take(job, reply).map_err(|(refusal, why)| {
             self.teller.say(refused(&told, &why));
             refusal
         })
     }
 
-    fn take(&self, job: Job) -> Result<Taken, (Refusal, String)> {
+    fn take(&mut self, job: Job, reply: Reply) -> Result<Taken, (Refusal, String)> {
         let most = self.policy.bytes;
         if job.size > most {
             return Err((Refusal::TooLarge, format!("it is larger than {most} bytes")));
         }
-        if Arc::strong_count(&self.busy) > AT_ONCE {
-            return Err((Refusal::Failed, "too many come at the same time".into()));
+        let refuse = |why: &str| Err((Refusal::Failed, why.to_owned()));
+        if self.busy.count() >= AT_ONCE {
+            return refuse("too many come at the same time");
+        }
+        if !self.pace.take(Instant::now()) {
+            return refuse("too many come in a short time");
         }
         let failed = |error: std::io::Error| (Refusal::Failed, error.to_string());
-        let file = tempfile::tempfile().map_err(failed)?;
         let (intake, writes, fate) = Intake::new(job.size).map_err(failed)?;
-        let (busy, teller, policy) = (self.busy.clone(), self.teller.clone(), self.policy.clone());
-        let receive = move || {
-            receive(intake, file, &job, &policy, &teller);
-            drop(busy);
-        };
-        std::thread::Builder::new()
-            .name("print-in".into())
-            .spawn(receive)
-            .map_err(failed)?;
-        Ok((writes, fate))
+        let (teller, policy) = (self.teller.clone(), self.policy.clone());
+        let alive = self.busy.spawn("print-in", move || match draft(job.size) {
+            Ok(file) => {
+                reply(Ok(writes));
+                receive(intake, file, &job, &policy, &teller);
+            }
+            Err(error) => {
+                teller.say(refused(&job, &error));
+                reply(Err(Refusal::Failed));
+            }
+        });
+        Ok((fate, alive.map_err(failed)?))
+    }
+
+    /// Waits until what has come whole was handed over or refused: no longer than this. Whether it was.
+    pub fn finish(&self, until: Instant) -> bool {
+        self.busy.wait(until)
+    }
+}
+
+/// A file without a name, with room for all of it.
+fn draft(size: u64) -> std::io::Result<File> {
+    let file = tempfile::tempfile_in(FOLDER).or_else(|_| tempfile::tempfile())?;
+    let refused = match i64::try_from(size) {
+        // Nothing to be made ready, or a file system that cannot.
+        Ok(0) => None,
+        Ok(size) => nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, size).err(),
+        Err(_) => Some(nix::errno::Errno::EFBIG),
+    };
+    match refused {
+        None | Some(nix::errno::Errno::EOPNOTSUPP) => Ok(file),
+        Some(errno) => Err(errno.into()),
     }
 }
 

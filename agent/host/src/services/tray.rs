@@ -2,7 +2,7 @@
 //! What changes is gathered: a panel is asked to draw anew a few times in a second at most, however often a
 //! guest says something.
 use super::Post;
-use super::worker::Worker;
+use super::worker::{Do, Tasks, Worker};
 use crate::notice::{Notice, Teller};
 use ksni::blocking::{Handle, TrayMethods};
 use ksni::menu::{CheckmarkItem, StandardItem, SubMenu};
@@ -12,7 +12,7 @@ use medley_services::event::{Entry, Look};
 use medley_services::order::Click;
 use medley_wire::limits::{TRAY_ENTRIES, TRAY_ITEMS};
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// What waits to be shown.
@@ -39,8 +39,6 @@ pub(crate) enum Task {
     Menu { item: u32, entries: Vec<Entry> },
     /// It is gone.
     Gone(u32),
-    /// All are gone.
-    AllGone,
 }
 
 /// Shows tray items, on a thread of its own.
@@ -89,16 +87,17 @@ struct Panel {
 }
 
 impl Panel {
-    fn run(mut self, tasks: &Receiver<Task>) {
+    fn run(mut self, mut tasks: Tasks<Task>) {
         let mut drawn = Instant::now();
         loop {
             let dirty = self.items.values().any(|item| item.changed);
             let task = match dirty {
-                true => tasks.recv_timeout(PACE.saturating_sub(drawn.elapsed())),
-                false => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                true => tasks.next_within(self.rest(drawn)),
+                false => tasks.next().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match task {
-                Ok(task) => self.take(task),
+                Ok(Do::Task(task)) => self.take(task),
+                Ok(Do::Clear) => self.clear(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -107,7 +106,7 @@ impl Panel {
                 drawn = Instant::now();
             }
         }
-        self.take(Task::AllGone);
+        self.clear();
     }
 
     fn take(&mut self, task: Task) {
@@ -159,33 +158,43 @@ impl Panel {
                     known.end();
                 }
             }
-            Task::AllGone => {
-                for item in std::mem::take(&mut self.items).into_values() {
-                    item.end();
-                }
-            }
         }
+    }
+
+    fn clear(&mut self) {
+        for item in std::mem::take(&mut self.items).into_values() {
+            item.end();
+        }
+    }
+
+    /// How long it is until what has changed is to be drawn.
+    fn rest(&self, drawn: Instant) -> Duration {
+        let tried = self.tried.map(|tried| LOOK_AGAIN.saturating_sub(tried.elapsed()));
+        PACE.saturating_sub(drawn.elapsed()).max(tried.unwrap_or_default())
     }
 
     /// Brings what has changed to the panel.
     fn draw(&mut self) {
         for item in self.items.values_mut().filter(|item| item.changed) {
-            item.changed = false;
             // The thread that showed it may have failed.
             let handle = item.handle.take().filter(|handle| !handle.is_closed());
             if let Some(handle) = handle {
                 let shown = item.shown.clone();
                 handle.update(|now| *now = shown);
-                item.handle = Some(handle);
+                (item.handle, item.changed) = (Some(handle), false);
                 continue;
             }
             let soon = |tried: Instant| tried.elapsed() < LOOK_AGAIN;
             if self.tried.is_some_and(soon) {
+                // It stays to be drawn: the bus is looked for again.
                 continue;
             }
             // A panel that comes later asks by itself.
             match item.shown.clone().assume_sni_available(true).spawn() {
-                Ok(handle) => item.handle = Some(handle),
+                Ok(handle) => {
+                    (item.handle, item.changed) = (Some(handle), false);
+                    self.tried = None;
+                }
                 Err(error) => {
                     self.tried = Some(Instant::now());
                     unavailable(&self.teller, &error.to_string());

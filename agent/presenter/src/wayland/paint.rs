@@ -24,6 +24,10 @@ pub(super) const COVERED: Duration = Duration::from_millis(150);
 /// Buffers of a window: one is shown while the other is painted.
 const BUFFERS: usize = 2;
 
+/// Buffers of sizes that are no more, which the compositor still holds: a few, and one for each window. A guest can
+/// change sizes faster than a compositor lets go of them.
+const RETIRED: usize = 8;
+
 /// What is painted with.
 pub(super) struct Painter {
     frame: Frame,
@@ -181,6 +185,11 @@ impl State {
             return Ok(host.covered);
         }
         let (size, inner) = (self.dress.frame.outer(host.inner()), host.inner());
+        let fits = host.buffers.iter().any(|buffer| buffer.size() == size);
+        if !fits && self.retired.len() > RETIRED + self.hosts.len() {
+            // One comes back.
+            return Ok(host.covered);
+        }
         let other = |buffer: &mut Buffer| buffer.size() != size;
         let old = host.buffers.extract_if(.., other);
         self.retired.extend(old.filter(Buffer::is_held));

@@ -127,6 +127,16 @@ impl Gifts {
         self.ended(transfer, Some(refusal), out);
     }
 
+    /// It shall not be given any more. One that the guest has all of is not taken from it: that is told as ever.
+    pub fn withdraw(&mut self, file: u32, streams: &mut Streams, out: &mut Outbox) {
+        let found = self.live.iter().find(|(_, gift)| gift.file == file);
+        match found.map(|(transfer, gift)| (*transfer, gift.offered.is_some())) {
+            Some((transfer, true)) => self.ended(transfer, Some(Refusal::Declined), out),
+            Some((transfer, false)) => streams.withdraw(transfer),
+            None => {}
+        }
+    }
+
     /// The guest has all of it.
     pub fn sent(&mut self, transfer: u32, out: &mut Outbox) {
         if let Some(gift) = self.live.get(&transfer) {

@@ -87,6 +87,7 @@ pub struct Gate {
     notes: Notes,
     trays: Trays,
     urls: Urls,
+    locked: bool,
     refusals: BTreeMap<&'static str, Rate>,
 }
 
@@ -103,6 +104,7 @@ impl Gate {
             notes: Notes::new(),
             trays: Trays::new(),
             urls: Urls::new(),
+            locked: false,
             refusals: BTreeMap::new(),
         }
     }
@@ -113,6 +115,23 @@ impl Gate {
     pub fn numbered_from(mut self, number: u32) -> Self {
         self.gifts.number_from(number);
         self
+    }
+
+    /// From now on nothing of the guest's is shown, and nobody can be shown to have clicked on it: notes and tray
+    /// items are taken back, addresses refused. Or all is as it was: with the tray items of now, and the notes that
+    /// came meanwhile. Files and print jobs show nothing, and go on.
+    pub fn set_locked(&mut self, locked: bool, now: Duration) {
+        if self.locked == locked {
+            return;
+        }
+        self.locked = locked;
+        if locked {
+            self.notes.lock(&mut self.out);
+            self.trays.lock(&mut self.out);
+        } else {
+            self.notes.unlock(&mut self.out);
+            self.trays.unlock(now, &mut self.out);
+        }
     }
 
     /// What is allowed.
@@ -162,7 +181,8 @@ impl Gate {
                 }
             }
             FromGuest::OpenUrl(open) => {
-                if !policy.allows(Service::Urls) || !self.urls.open(open, now, out) {
+                let may = policy.allows(Service::Urls) && !self.locked;
+                if !may || !self.urls.open(open, now, out) {
                     self.refused(Service::Urls, now);
                 }
             }
@@ -312,6 +332,10 @@ impl Gate {
                         refused,
                     });
                 }
+            }
+            Order::Withdraw { file } => {
+                self.gifts.withdraw(file, &mut self.streams, &mut self.out);
+                self.settle();
             }
             Order::Launch {
                 app,

@@ -20,6 +20,8 @@ pub struct Notes {
     rate: Rate,
     /// The oldest first: numbers, and how many buttons each has.
     live: VecDeque<(u32, usize)>,
+    /// While nothing of the guest's is shown: what is to be shown then, of those that are live.
+    kept: Option<VecDeque<(u32, Event)>>,
 }
 
 impl Notes {
@@ -27,6 +29,36 @@ impl Notes {
         Self {
             rate: Rate::new(AT_ONCE, EVERY),
             live: VecDeque::new(),
+            kept: None,
+        }
+    }
+
+    /// Takes back what is shown, and keeps what comes until it may be.
+    pub fn lock(&mut self, out: &mut Outbox) {
+        if self.kept.is_none() {
+            for (id, _) in std::mem::take(&mut self.live) {
+                out.tell(Event::NoteGone { note: id });
+                out.say(closed(id));
+            }
+            self.kept = Some(VecDeque::new());
+        }
+    }
+
+    /// Shows what came meanwhile.
+    pub fn unlock(&mut self, out: &mut Outbox) {
+        let kept = self.kept.take().unwrap_or_default();
+        out.events.extend(kept.into_iter().map(|(_, event)| event));
+    }
+
+    fn tell(&mut self, id: u32, event: Event, out: &mut Outbox) {
+        match &mut self.kept {
+            Some(kept) => {
+                kept.retain(|(note, _)| *note != id);
+                if !matches!(event, Event::NoteGone { .. }) {
+                    kept.push_back((id, event));
+                }
+            }
+            None => out.tell(event),
         }
     }
 
@@ -45,14 +77,14 @@ impl Notes {
         } else if self.live.len() >= LIVE
             && let Some((oldest, _)) = self.live.pop_front()
         {
-            out.tell(Event::NoteGone { note: oldest });
+            self.tell(oldest, Event::NoteGone { note: oldest }, out);
             out.say(closed(oldest));
         }
         self.live.push_back((note.id, note.buttons.len()));
         let body: Vec<_> = note.body.lines(NOTE_LINES).collect();
         let body: Vec<_> = body.iter().map(|line| line.as_str()).collect();
         let buttons = note.buttons.iter().map(|name| name.display());
-        out.tell(Event::Note {
+        let event = Event::Note {
             note: note.id,
             app: note.app.to_string(),
             urgency: match note.urgency {
@@ -63,18 +95,22 @@ impl Notes {
             summary: note.summary.display().as_str().to_owned(),
             body: body.join("\n"),
             buttons: buttons.map(|name| name.as_str().to_owned()).collect(),
-        });
+        };
+        self.tell(note.id, event, out);
     }
 
     /// The guest takes one back.
     pub fn gone(&mut self, id: u32, out: &mut Outbox) {
         if self.forget(id) {
-            out.tell(Event::NoteGone { note: id });
+            self.tell(id, Event::NoteGone { note: id }, out);
         }
     }
 
     /// Somebody pressed a button, or closed it.
     pub fn answer(&mut self, id: u32, button: u8, out: &mut Outbox) {
+        if self.kept.is_some() {
+            return;
+        }
         let known = self.live.iter().find(|(note, _)| *note == id);
         if known.is_some_and(|(_, buttons)| usize::from(button) <= *buttons) {
             out.say(NoteAnswer { id, button });
@@ -91,8 +127,8 @@ impl Notes {
     }
 
     pub fn lost(&mut self, out: &mut Outbox) {
-        for (note, _) in self.live.drain(..) {
-            out.tell(Event::NoteGone { note });
+        for (note, _) in std::mem::take(&mut self.live) {
+            self.tell(note, Event::NoteGone { note }, out);
         }
     }
 }

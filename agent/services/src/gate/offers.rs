@@ -4,6 +4,7 @@
 use super::{Outbox, PATIENCE};
 use crate::event::{Event, Format};
 use crate::order::Refusal;
+use crate::rate::Rate;
 use crate::violation::Violation;
 use medley_wire::Untrusted;
 use medley_wire::bulk::{Carries, Open};
@@ -18,6 +19,10 @@ const WAITING: (usize, usize) = (8, 4);
 /// Files and print jobs that were taken and have not come yet, each with an open descriptor. As many as wait may
 /// still be taken when it is reached.
 const TAKEN: (usize, usize) = (32, 16);
+
+/// Files at once, and then one each time; print jobs likewise.
+const FILES: Rate = Rate::new(64, Duration::from_millis(500));
+const PRINTS: Rate = Rate::new(8, Duration::from_secs(5));
 
 #[derive(Debug)]
 enum Stage {
@@ -39,12 +44,26 @@ struct Offer {
 }
 
 /// All that has begun and not ended, by the guest's numbers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Offers {
     live: BTreeMap<u32, Offer>,
     numbers: u32,
+    files: Rate,
+    prints: Rate,
     /// When a byte came last: those that wait for a free stream wait no longer than that.
     moved: Duration,
+}
+
+impl Default for Offers {
+    fn default() -> Self {
+        Self {
+            live: BTreeMap::new(),
+            numbers: 0,
+            files: FILES,
+            prints: PRINTS,
+            moved: Duration::ZERO,
+        }
+    }
 }
 
 impl Offers {
@@ -111,6 +130,13 @@ impl Offers {
             }
         };
         if waiting >= pick(WAITING) || alike().count() - waiting >= pick(TAKEN) {
+            return Err(Verdict::Failed);
+        }
+        let rate = match carries {
+            Carries::Print => &mut self.prints,
+            _ => &mut self.files,
+        };
+        if !rate.take(now) {
             return Err(Verdict::Failed);
         }
         self.numbers = self.numbers.wrapping_add(1);

@@ -33,6 +33,8 @@ struct Item {
     told: bool,
     /// Entries of its menu that can be chosen.
     choices: Vec<u16>,
+    /// What was told of it last: it is told again when it may be shown again.
+    last: BTreeMap<Part, Event>,
 }
 
 /// All tray items of a guest.
@@ -45,6 +47,8 @@ pub struct Trays {
     news: BTreeMap<(u32, Part), Event>,
     turns: VecDeque<(u32, Part)>,
     rate: Rate,
+    /// Nothing of the guest's is shown.
+    locked: bool,
 }
 
 impl Trays {
@@ -55,7 +59,34 @@ impl Trays {
             news: BTreeMap::new(),
             turns: VecDeque::new(),
             rate: Rate::new(AT_ONCE, EVERY),
+            locked: false,
         }
+    }
+
+    /// Takes all of them back.
+    pub fn lock(&mut self, out: &mut Outbox) {
+        self.locked = true;
+        for (id, item) in &mut self.items {
+            if std::mem::take(&mut item.told) {
+                out.tell(Event::TrayGone { item: *id });
+            }
+        }
+    }
+
+    /// Shows them again, as they are now.
+    pub fn unlock(&mut self, now: Duration, out: &mut Outbox) {
+        if !std::mem::take(&mut self.locked) {
+            return;
+        }
+        for (id, mut item) in std::mem::take(&mut self.items) {
+            for (part, event) in std::mem::take(&mut item.last) {
+                if !self.news.contains_key(&(id, part)) {
+                    self.news((id, part), event);
+                }
+            }
+            self.items.insert(id, item);
+        }
+        self.pump(now, out);
     }
 
     /// One is there, or changes.
@@ -135,7 +166,7 @@ impl Trays {
 
     /// Tells what may be told now.
     pub fn pump(&mut self, now: Duration, out: &mut Outbox) {
-        while !self.turns.is_empty() && self.rate.take(now) {
+        while !self.locked && !self.turns.is_empty() && self.rate.take(now) {
             let Some(what) = self.turns.pop_front() else {
                 return;
             };
@@ -143,13 +174,14 @@ impl Trays {
                 (self.news.remove(&what), self.items.get_mut(&what.0))
             {
                 item.told = true;
+                item.last.insert(what.1, event.clone());
                 out.tell(event);
             }
         }
     }
 
     pub fn deadline(&self) -> Option<Duration> {
-        (!self.turns.is_empty()).then(|| self.rate.ready())
+        (!self.locked && !self.turns.is_empty()).then(|| self.rate.ready())
     }
 
     /// Somebody clicked on one.
@@ -179,9 +211,10 @@ impl Trays {
         self.early.clear();
     }
 
-    /// Bytes of pictures that wait.
+    /// Bytes of pictures that wait, or may have to be told again.
     pub fn held(&self) -> usize {
-        let waiting = self.news.values().chain(self.early.values());
+        let last = self.items.values().flat_map(|item| item.last.values());
+        let waiting = self.news.values().chain(self.early.values()).chain(last);
         let bytes = waiting.map(|event| match event {
             Event::TrayIcon { argb, .. } => argb.len(),
             _ => 0,

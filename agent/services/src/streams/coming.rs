@@ -1,15 +1,68 @@
-//! The guest's streams: judged by the wire's rules whether anybody wants them or not, and kept only if so.
+//! The guest's streams: judged by the wire's rules whether anybody wants them or not, and kept only if so. What goes
+//! into a file may go into a pipe that somebody empties at a disk's pace: nobody waits for it here, and the guest is
+//! told only of what is written.
 use super::{Ended, News, Sink};
 use medley_wire::bulk::{Broken, Cancel, Carries, Chunk, End, Intake, Open};
 use medley_wire::limits::STREAMS;
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
+
+/// When a file that takes nothing more at the moment is tried again.
+const AGAIN: Duration = Duration::from_millis(10);
 
 enum Room {
     Memory(Vec<u8>),
-    File(File),
+    File(Backlog),
+}
+
+/// A file, and what it did not take yet: as much as a guest may send unacknowledged.
+struct Backlog {
+    file: File,
+    waiting: Vec<u8>,
+    written: usize,
+}
+
+impl Backlog {
+    fn len(&self) -> usize {
+        self.waiting.len() - self.written
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        if self.len() > 0 {
+            self.waiting.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let taken = write(&mut self.file, bytes)?;
+        self.waiting.extend_from_slice(&bytes[taken..]);
+        Ok(())
+    }
+
+    /// Whether it took something.
+    fn pump(&mut self) -> std::io::Result<bool> {
+        let taken = write(&mut self.file, &self.waiting[self.written..])?;
+        self.written += taken;
+        if self.len() == 0 {
+            (self.waiting, self.written) = (Vec::new(), 0);
+        }
+        Ok(taken > 0)
+    }
+}
+
+/// Writes as much as the file takes without waiting.
+fn write(file: &mut File, bytes: &[u8]) -> std::io::Result<usize> {
+    let mut taken = 0;
+    while taken < bytes.len() {
+        match file.write(&bytes[taken..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(some) => taken += some,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(taken)
 }
 
 impl fmt::Debug for Room {
@@ -17,7 +70,7 @@ impl fmt::Debug for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory(bytes) => write!(f, "{} bytes", bytes.len()),
-            Self::File(file) => file.fmt(f),
+            Self::File(backlog) => backlog.file.fmt(f),
         }
     }
 }
@@ -28,6 +81,8 @@ struct Coming {
     carries: Carries,
     transfer: u32,
     room: Room,
+    /// Bytes that the guest has sent.
+    come: u64,
     moved: Duration,
 }
 
@@ -37,6 +92,10 @@ pub struct Inward {
     coming: [Option<Coming>; STREAMS],
     /// Streams that the guest was told to end. It may not have heard yet, and then goes on for a while.
     unwanted: [bool; STREAMS],
+    /// Whole, and not yet taken by their files.
+    draining: Vec<Coming>,
+    /// When files that take nothing more are tried again.
+    again: Option<Duration>,
 }
 
 impl Inward {
@@ -57,7 +116,11 @@ impl Inward {
         self.intake.open(open, limit)?;
         let room = match sink {
             Some(Sink::Memory) => Room::Memory(Vec::new()),
-            Some(Sink::File(file)) => Room::File(file),
+            Some(Sink::File(file)) => Room::File(Backlog {
+                file,
+                waiting: Vec::new(),
+                written: 0,
+            }),
             None => {
                 self.unwant(open.stream, news);
                 return Ok(());
@@ -68,6 +131,7 @@ impl Inward {
                 carries: open.carries,
                 transfer: open.transfer,
                 room,
+                come: 0,
                 moved: now,
             });
         }
@@ -85,20 +149,83 @@ impl Inward {
         let Some(Some(coming)) = self.coming.get_mut(usize::from(stream)) else {
             return Ok(());
         };
-        coming.moved = now;
+        coming.come = come;
         let kept = match &mut coming.room {
             Room::Memory(bytes) => {
                 bytes.extend_from_slice(chunk.data.0);
-                Ok(())
+                Ok(0)
             }
-            Room::File(file) => file.write_all(chunk.data.0),
+            Room::File(backlog) => backlog.add(chunk.data.0).map(|()| backlog.len()),
         };
         match kept {
-            Ok(()) => news.acknowledge(stream, come),
+            Ok(waiting) => {
+                if waiting < chunk.data.0.len() {
+                    coming.moved = now;
+                    news.acknowledge(stream, come - waiting as u64);
+                }
+                if waiting > 0 {
+                    self.again.get_or_insert(now + AGAIN);
+                }
+            }
             // A full disk, most likely. The supervisor has the file, and sees for itself.
             Err(_) => self.stop(stream, news),
         }
         Ok(())
+    }
+
+    /// Tries the files again that took nothing more.
+    pub fn pump(&mut self, now: Duration, news: &mut News) {
+        if self.again.is_none_or(|at| at > now) {
+            return;
+        }
+        self.again = None;
+        let mut blocked = false;
+        let mut broken = Vec::new();
+        for (stream, slot) in (0..).zip(&mut self.coming) {
+            let Some(coming) = slot else { continue };
+            let Room::File(backlog) = &mut coming.room else {
+                continue;
+            };
+            match backlog.pump() {
+                Ok(true) => {
+                    coming.moved = now;
+                    news.acknowledge(stream, coming.come - backlog.len() as u64);
+                }
+                Ok(false) => {}
+                Err(_) => broken.push(stream),
+            }
+            blocked |= backlog.len() > 0;
+        }
+        for stream in broken {
+            self.stop(stream, news);
+        }
+        self.draining.retain_mut(|coming| {
+            let Room::File(backlog) = &mut coming.room else {
+                return false;
+            };
+            let (carries, transfer) = (coming.carries, coming.transfer);
+            let ended = match backlog.pump() {
+                Ok(moved) if backlog.len() > 0 => {
+                    if moved {
+                        coming.moved = now;
+                    }
+                    blocked = true;
+                    return true;
+                }
+                Ok(_) => Ended::Came(carries, transfer, coming.come, None),
+                Err(_) => Ended::Broke(carries, transfer),
+            };
+            news.ended.push_back(ended);
+            false
+        });
+        if blocked {
+            self.again = Some(now + AGAIN);
+        }
+    }
+
+    /// When files are tried again.
+    pub const fn again(&self) -> Option<Duration> {
+        self.again
     }
 
     pub fn end(&mut self, end: &End, news: &mut News) -> Result<(), Broken> {
@@ -110,6 +237,10 @@ impl Inward {
         if let Some(coming) = self.coming.get_mut(stream).and_then(Option::take) {
             let bytes = match coming.room {
                 Room::Memory(bytes) => Some(bytes),
+                Room::File(ref backlog) if backlog.len() > 0 => {
+                    self.draining.push(coming);
+                    return Ok(());
+                }
                 Room::File(_) => None,
             };
             let (carries, transfer) = (coming.carries, coming.transfer);
@@ -142,6 +273,14 @@ impl Inward {
                 self.stop(stream, news);
             }
         }
+        self.draining.retain(|coming| {
+            let stays = !old(coming.moved);
+            if !stays {
+                let (carries, transfer) = (coming.carries, coming.transfer);
+                news.ended.push_back(Ended::Broke(carries, transfer));
+            }
+            stays
+        });
     }
 
     fn unwant(&mut self, stream: u8, news: &mut News) {
@@ -160,23 +299,17 @@ impl Inward {
     }
 
     pub fn held(&self) -> usize {
-        let held = self
-            .coming
-            .iter()
-            .flatten()
-            .map(|coming| match &coming.room {
-                Room::Memory(bytes) => bytes.len(),
-                Room::File(_) => 0,
-            });
+        let all = self.coming.iter().flatten().chain(&self.draining);
+        let held = all.map(|coming| match &coming.room {
+            Room::Memory(bytes) => bytes.len(),
+            Room::File(backlog) => backlog.waiting.len(),
+        });
         held.sum()
     }
 
     /// When the one that has stood still the longest moved last.
     pub fn moved(&self) -> Option<Duration> {
-        self.coming
-            .iter()
-            .flatten()
-            .map(|coming| coming.moved)
-            .min()
+        let all = self.coming.iter().flatten().chain(&self.draining);
+        all.map(|coming| coming.moved).min()
     }
 }

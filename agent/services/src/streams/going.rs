@@ -113,6 +113,27 @@ impl Outward {
         }
     }
 
+    /// Ends what a transfer sends.
+    pub fn withdraw(&mut self, transfer: u32, news: &mut News) {
+        for (stream, slot) in (0..).zip(&mut self.going) {
+            if let Some(going) = slot.take_if(|going| going.transfer == transfer) {
+                if going.opened {
+                    news.say(Cancel { stream, own: true });
+                }
+                news.ended
+                    .push_back(Ended::Unsent(going.carries, transfer));
+            }
+        }
+        self.queue.retain(|going| {
+            let stays = going.transfer != transfer;
+            if !stays {
+                news.ended
+                    .push_back(Ended::Unsent(going.carries, transfer));
+            }
+            stays
+        });
+    }
+
     fn is_idle(&self) -> bool {
         self.going.iter().all(Option::is_none)
     }

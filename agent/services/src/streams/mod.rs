@@ -25,7 +25,7 @@ const AHEAD: usize = CHUNKS_IN_FLIGHT as usize * CHUNK_BYTES;
 pub enum Sink {
     /// Here, until they are whole.
     Memory,
-    /// Into this file, from where it stands.
+    /// Into this file, from where it stands. One that does not block is not waited for.
     File(File),
 }
 
@@ -185,6 +185,11 @@ impl Streams {
         self.outward.send(carries, transfer, source, size, now);
     }
 
+    /// Sends no more of a transfer.
+    pub fn withdraw(&mut self, transfer: u32) {
+        self.outward.withdraw(transfer, &mut self.news);
+    }
+
     /// What has ended since this was asked last.
     pub fn ended(&mut self) -> Option<Ended> {
         self.news.ended.pop_front()
@@ -196,15 +201,17 @@ impl Streams {
         self.inward.held() + self.outward.held()
     }
 
-    /// When a stream has stood still for too long.
+    /// When a stream has stood still for too long, or a file is tried again that took nothing more.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         let still = self.inward.moved().into_iter().chain(self.outward.moved());
-        still.min().map(|moved| moved + PATIENCE)
+        let still = still.min().map(|moved| moved + PATIENCE);
+        still.into_iter().chain(self.inward.again()).min()
     }
 
     /// Time passed: what stands still is ended.
     pub fn tick(&mut self, now: Duration) {
+        self.inward.pump(now, &mut self.news);
         let old = |moved: Duration| moved + PATIENCE <= now;
         self.inward.stop_all(old, &mut self.news);
         self.outward.stop_all(old, &mut self.news);

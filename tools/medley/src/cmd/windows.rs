@@ -260,8 +260,14 @@ fn address(word: &OsStr) -> Option<Address> {
     if !scheme.eq_ignore_ascii_case("file") {
         return Some(Address::Other(text.into()));
     }
-    let path = rest.strip_prefix("//").unwrap_or(rest);
-    let path = path.strip_prefix("localhost").unwrap_or(path);
+    let path = match rest.strip_prefix("//") {
+        Some(rest) => rest.strip_prefix("localhost").unwrap_or(rest),
+        None => rest,
+    };
+    // A file of another host is none of ours, also if there is one of such a name here.
+    if !path.starts_with('/') {
+        return Some(Address::Other(text.into()));
+    }
     let path = percent_decode_str(path).collect();
     Some(Address::File(PathBuf::from(OsString::from_vec(path))))
 }
@@ -333,6 +339,8 @@ mod tests {
             ("file:///a%20b%25.txt", file("/a b%.txt")),
             ("file://localhost/a", file("/a")),
             ("FILE:/a", file("/a")),
+            ("file://server/share/x", other("file://server/share/x")),
+            ("file:a", other("file:a")),
             ("a.txt", None),
             ("./a:b", None),
             ("x y:z", None),

@@ -357,3 +357,44 @@ fn launches_are_judged() {
     assert!(matches!(desk.order(order, None), Ordered::Launch(_)));
     assert_eq!((desk.told(), desk.said()), (vec![], vec![]));
 }
+
+#[test]
+fn what_is_withdrawn_is_not_given_and_that_is_said_once() {
+    let mut desk = inward();
+    // Before the guest has answered.
+    desk.order(give(5, "a.txt", 4), Some(written(b"abcd")));
+    desk.order(Order::Withdraw { file: 5 }, None);
+    assert_eq!(desk.told(), [given(5, Some(Refusal::Declined))]);
+    let words = desk.said();
+    let [Word::Offer { transfer, .. }] = words[..] else {
+        panic!("{words:?}");
+    };
+    desk.say(Answer {
+        transfer,
+        verdict: Verdict::Yes,
+    })
+    .unwrap();
+    desk.work();
+    assert_eq!((desk.told(), desk.heard.opened.len()), (vec![], 0));
+    // On its way.
+    welcome(&mut desk, 6, 4, written(b"abcd"));
+    desk.work();
+    desk.order(Order::Withdraw { file: 6 }, None);
+    assert_eq!(desk.told(), [given(6, Some(Refusal::Failed))]);
+    desk.work();
+    assert_eq!(desk.heard.cancelled, [(0, true)]);
+    desk.bulk(received(0, 4)).unwrap();
+    assert_eq!(desk.told(), []);
+    // When the guest has it, it has it.
+    welcome(&mut desk, 7, 4, written(b"abcd"));
+    desk.work();
+    let stream = desk.heard.opened.last().unwrap().stream;
+    desk.bulk(received(stream, 4)).unwrap();
+    assert_eq!(desk.told(), [given(7, None)]);
+    desk.order(Order::Withdraw { file: 7 }, None);
+    assert_eq!(desk.told(), []);
+    assert!(matches!(
+        desk.order(launch(&[7]), None),
+        Ordered::Launch(_)
+    ));
+}

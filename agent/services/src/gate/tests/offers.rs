@@ -1,7 +1,12 @@
 //! What a guest sends: files and print jobs.
 use super::*;
 use medley_wire::control::{PrintFormat, PrintJob};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::OpenOptions;
+
+fn never_block(end: &std::io::PipeWriter) {
+    fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+}
 
 fn print_job(transfer: u32, size: u64) -> PrintJob<'static> {
     PrintJob {
@@ -467,4 +472,93 @@ fn a_paste_is_the_clipboards() {
         }),
         Ok(false)
     );
+}
+
+#[test]
+fn nobody_waits_for_a_file_that_takes_nothing() {
+    let mut desk = both();
+    let size = 3 * (256 << 10);
+    desk.say(file_offer(7, "a.bin", size)).unwrap();
+    let (mut reads, writes) = std::io::pipe().unwrap();
+    // As the supervisor makes it: nobody reads yet, and it holds less than a chunk.
+    never_block(&writes);
+    let file = File::from(OwnedFd::from(writes));
+    desk.order(Order::Take { transfer: 1 }, Some(file));
+    desk.open(7, Carries::File, size).unwrap();
+    let piece = [7; 256 << 10];
+    for n in 0..3 {
+        desk.chunk(n * (256 << 10), &piece).unwrap();
+    }
+    desk.end(size).unwrap();
+    desk.work();
+    let (_, acknowledged) = *desk.heard.received.last().unwrap();
+    assert!(0 < acknowledged && acknowledged < 256 << 10, "{acknowledged}");
+    assert!(desk.gate.held() as u64 >= size - acknowledged);
+    desk.told();
+    assert!(desk.gate.deadline().unwrap() <= desk.now + Duration::from_millis(10));
+    // Somebody reads: it is whole once all is written.
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        reads.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    let mut told = Vec::new();
+    for _ in 0..2000 {
+        desk.now += Duration::from_millis(10);
+        desk.gate.tick(desk.now);
+        told = desk.told();
+        if !told.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(told, [Event::Came { transfer: 1, size }]);
+    assert_eq!(desk.gate.held(), 0);
+    assert_eq!(reader.join().unwrap().len() as u64, size);
+}
+
+#[test]
+fn one_that_never_takes_anything_breaks_off() {
+    let mut desk = both();
+    desk.say(file_offer(7, "a.bin", 256 << 10)).unwrap();
+    let (_reads, writes) = std::io::pipe().unwrap();
+    never_block(&writes);
+    let file = File::from(OwnedFd::from(writes));
+    desk.order(Order::Take { transfer: 1 }, Some(file));
+    desk.open(7, Carries::File, 256 << 10).unwrap();
+    desk.chunk(0, &[7; 256 << 10]).unwrap();
+    desk.end(256 << 10).unwrap();
+    desk.told();
+    desk.pass(30);
+    assert_eq!(desk.told(), []);
+    desk.pass(31);
+    assert_eq!(desk.told(), [broke(1)]);
+    assert_eq!(desk.gate.held(), 0);
+}
+
+#[test]
+fn files_and_jobs_come_at_their_rate() {
+    let mut desk = both();
+    let asked = |desk: &mut Desk, n: u32| {
+        desk.say(file_offer(n, "a.txt", 0)).unwrap();
+        desk.say(print_job(n + 10_000, 0)).unwrap();
+        let told = desk.told();
+        for event in &told {
+            let (Event::FileOffered { transfer, .. } | Event::PrintAsked { transfer, .. }) = event
+            else {
+                panic!("{event:?}")
+            };
+            let refusal = Order::Refuse {
+                transfer: *transfer,
+                verdict: Refusal::Declined,
+            };
+            desk.order(refusal, None);
+        }
+        told.len()
+    };
+    let at_once: usize = (0..200).map(|n| asked(&mut desk, n)).sum();
+    assert_eq!(at_once, 64 + 8);
+    desk.now += at(5);
+    let later: usize = (200..400).map(|n| asked(&mut desk, n)).sum();
+    assert_eq!(later, 10 + 1);
 }

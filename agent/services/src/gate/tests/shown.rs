@@ -389,3 +389,53 @@ fn other_messages_are_not_for_the_gate() {
     let (generation, count) = (1, 0);
     assert_eq!(desk.say(AppsEnd { generation, count }), Ok(false));
 }
+
+#[test]
+fn a_locked_workspace_shows_nothing_and_hears_no_clicks() {
+    let mut desk = Desk::allowing(&[Service::Urls, Service::Notes, Service::Tray]);
+    desk.say(note(1, "before", 1)).unwrap();
+    desk.say(tray(5, "mail")).unwrap();
+    desk.say(menu(5, &[(1, 0)])).unwrap();
+    desk.told();
+    desk.gate.set_locked(true, NOW);
+    desk.gate.set_locked(true, NOW);
+    assert_eq!(
+        desk.told(),
+        [Event::NoteGone { note: 1 }, Event::TrayGone { item: 5 }]
+    );
+    assert_eq!(desk.said().len(), 1, "the note is closed");
+    desk.say(note(2, "meanwhile", 1)).unwrap();
+    desk.say(note(3, "taken back", 0)).unwrap();
+    desk.say(NoteGone { id: 3 }).unwrap();
+    desk.say(tray(5, "mail (1)")).unwrap();
+    desk.say(tray(6, "new")).unwrap();
+    desk.say(url("https://example.org/")).unwrap();
+    assert_eq!(desk.told(), [Event::Refused { what: "url".into() }]);
+    for order in [
+        Order::NoteAnswer { note: 2, button: 1 },
+        Order::TrayClick {
+            item: 5,
+            click: Click::Main,
+        },
+        Order::TrayChoice { item: 5, entry: 1 },
+    ] {
+        assert_eq!(desk.order(order, None), Ordered::Done);
+    }
+    assert_eq!(desk.said(), [], "nobody can have clicked");
+    assert_eq!(desk.gate.deadline(), None);
+    desk.gate.set_locked(false, NOW);
+    let told: Vec<_> = desk
+        .told()
+        .into_iter()
+        .map(|event| match event {
+            Event::Note { body, .. } => body,
+            Event::Tray { item, title, .. } => format!("{item} {title}"),
+            Event::TrayMenu { item, .. } => format!("{item} menu"),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["meanwhile", "5 mail (1)", "6 new", "5 menu"]);
+    desk.order(Order::TrayChoice { item: 5, entry: 1 }, None);
+    desk.order(Order::NoteAnswer { note: 2, button: 1 }, None);
+    assert_eq!(desk.said().len(), 2);
+}
