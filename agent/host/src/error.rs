@@ -26,6 +26,9 @@ pub enum Error {
     /// Nobody answers for this session.
     #[error("{}: no session with windows runs here; start it with medley boot --session DIR --windows", .0.display())]
     Nobody(PathBuf),
+    /// The policy asks for what cannot be.
+    #[error("the policy's printer: {0}; name another, or leave it out for the host's default one")]
+    Printer(String),
     /// The session answered with a refusal.
     #[error("{0}")]
     Refused(String),

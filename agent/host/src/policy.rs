@@ -48,28 +48,40 @@ impl Default for Filter {
 }
 
 /// Kinds of files that a desktop runs, installs or starts things by when they are opened.
-const RUN: [&str; 21] = [
+const RUN: [&str; 33] = [
     "appimage",
     "bat",
+    "chm",
     "cmd",
     "com",
+    "cpl",
     "deb",
     "desktop",
     "directory",
     "exe",
+    "flatpak",
     "flatpakref",
     "flatpakrepo",
+    "hta",
     "jar",
     "jnlp",
+    "js",
+    "jse",
     "lnk",
     "msi",
+    "msp",
     "ps1",
+    "reg",
     "rpm",
     "run",
     "scr",
     "service",
     "sh",
     "snap",
+    "url",
+    "vbe",
+    "vbs",
+    "wsf",
 ];
 
 impl Filter {

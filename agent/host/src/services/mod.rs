@@ -92,6 +92,11 @@ impl Services {
     /// The inbox cannot be opened, or there can be no threads.
     pub fn new(policy: &ServicesPolicy, workspace: &str, teller: Teller) -> Result<Self> {
         let post = Post::default();
+        if let Some(uri) = policy.print.as_ref().and_then(|print| print.printer.as_ref()) {
+            // Now, and not when the guest has been told that its first page is on its way.
+            medley_print::client::check_address(uri)
+                .map_err(|error| Error::Printer(error.to_string()))?;
+        }
         let inbox = policy.files_out.clone();
         let inbox = inbox.map(|policy| Inbox::open(policy, workspace));
         let name = || workspace.to_owned();

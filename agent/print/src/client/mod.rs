@@ -78,6 +78,14 @@ pub enum Standing {
     Aborted(String),
 }
 
+/// Whether a printer can be reached by such an address at all; nobody is asked.
+///
+/// # Errors
+/// Why not.
+pub fn check_address(uri: &str) -> Result<()> {
+    Place::parse(uri).map(drop)
+}
+
 /// Prints a file: its job's number at the printer.
 ///
 /// # Errors

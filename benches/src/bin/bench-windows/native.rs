@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use medley_benches::interrupt;
 use medley_benches::process::{self, Killed};
 use medley_benches::rows::{Goal, Row};
@@ -12,6 +12,7 @@ use medley_benches::screen::Screen;
 use medley_benches::spread::Spread;
 
 use crate::keys;
+use crate::launch::launched;
 use crate::painter::{HEIGHT, Painter, Seen, WIDTH};
 use crate::stack::{CLASS, Programs, Stack};
 
@@ -28,6 +29,7 @@ const REST: Duration = Duration::from_millis(3);
 const WARM: usize = 20;
 const IDLE: Duration = Duration::from_secs(15);
 const KEYS: usize = 100;
+const STARTS: usize = 10;
 const FLOOR: &str = "one X server";
 
 /// How often.
@@ -45,6 +47,7 @@ pub fn rows(programs: &Programs, counts: Counts) -> Result<Vec<Row>> {
     let mut rows = repaints(&framed, &wide, counts, &floor)?;
     drop(wide);
     rows.extend(idle(&framed)?);
+    rows.extend(starts(&framed)?);
     rows.extend(typing(&framed, "pixels in shared memory")?);
     drop(framed);
     let stream = Stack::start(programs, BORDER, false)?;
@@ -213,6 +216,36 @@ fn idle(stack: &Stack) -> Result<Vec<Row>> {
         )
         .goal(Goal::AtMost(30.0)),
         Row::new("agent's memory", memory(stack.agent.id())?, "MB"),
+    ])
+}
+
+/// An app that is asked for, as `medley run` does, until something of it is seen; and what it takes by itself, which is
+/// no smaller anywhere.
+fn starts(stack: &Stack) -> Result<Vec<Row>> {
+    let app = stack.app()?;
+    let mut times = Vec::with_capacity(STARTS);
+    for _ in 0..=STARTS {
+        let ask = || stack.launch(&app);
+        times.push(launched(&stack.host, CLASS, stack.border, ask)?.took);
+    }
+    // The first is not warm.
+    let warm = Spread::of(times.split_off(1))?;
+    let mut alone = Vec::with_capacity(STARTS);
+    for _ in 0..STARTS {
+        let mut xterm = stack.guest.program("xterm");
+        let begun = Instant::now();
+        let status = xterm.args(["-geometry", "80x24", "-e", "true"]).status()?;
+        ensure!(status.success(), "xterm: {status}");
+        alone.push(begun.elapsed());
+    }
+    let name = "app asked for until its first pixels without a VM, warm";
+    Ok(vec![
+        Row::new(name, warm.ms(50), "ms").goal(Goal::AtMost(300.0)),
+        Row::new(
+            "that app alone, from start to end",
+            Spread::of(alone)?.ms(50),
+            "ms",
+        ),
     ])
 }
 

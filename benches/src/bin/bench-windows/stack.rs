@@ -2,6 +2,9 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,6 +24,9 @@ const POOL: u64 = 64 << 20;
 const LIMIT: Duration = Duration::from_secs(20);
 /// Begins the class of whatever a presenter shows.
 pub const CLASS: &str = "medley-";
+/// The one app that the guest has.
+const ENTRY: &str =
+    "[Desktop Entry]\nType=Application\nName=Terminal\nExec=xterm -geometry 80x24 -e sh\n";
 
 /// The programs that are measured.
 #[derive(Clone)]
@@ -38,6 +44,7 @@ pub struct Stack {
     pub guest: Screen,
     pub host: Screen,
     pub border: u16,
+    orders: UnixStream,
     dir: TempDir,
     _pool: Option<TempDir>,
 }
@@ -75,14 +82,21 @@ impl Stack {
         };
         let mut agent = side(&programs.agent, "guest")?;
         // Of this machine's apps and their icons it shall know nothing.
-        let nothing = dir.path().join("nothing");
+        let data = dir.path().join("data");
+        std::fs::create_dir_all(data.join("applications"))?;
+        std::fs::write(data.join("applications/terminal.desktop"), ENTRY)?;
         agent
-            .env("XDG_DATA_HOME", &nothing)
-            .env("XDG_DATA_DIRS", &nothing);
+            .env("XDG_DATA_HOME", &data)
+            .env("XDG_DATA_DIRS", &data)
+            .env("HOME", &data)
+            .env("PS1", "$ ");
         agent.args(["--display", &guest.name]);
         let mut presenter = side(&programs.presenter, "host")?;
         presenter.args(["--display", &host.name, "--workspace", "bench"]);
-        presenter.args(["--border", &border.to_string()]);
+        presenter.args(["--border", &border.to_string(), "--commands", "--json"]);
+        let (orders, theirs) = UnixStream::pair()?;
+        presenter.stdin(OwnedFd::from(theirs));
+        presenter.stdout(File::create(dir.path().join("events"))?);
         Ok(Self {
             presenter: Killed::start(&mut presenter)?,
             agent: Killed::start(&mut agent)?,
@@ -90,9 +104,33 @@ impl Stack {
             guest,
             host,
             border,
+            orders,
             dir,
             _pool: pool,
         })
+    }
+
+    /// The id of the guest's app, once the guest has said which it has.
+    pub fn app(&self) -> Result<String> {
+        let begun = Instant::now();
+        loop {
+            let events = std::fs::read_to_string(self.dir.path().join("events"))?;
+            let mut events = events
+                .lines()
+                .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            let app = events.find(|event| event["event"] == "app");
+            if let Some(id) = app.as_ref().and_then(|app| app["app"].as_str()) {
+                return Ok(id.to_owned());
+            }
+            self.lives()?;
+            ensure!(begun.elapsed() < LIMIT, "no app: {}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Asks for an app, as a supervisor does.
+    pub fn launch(&self, app: &str) -> Result<()> {
+        Ok((&self.orders).write_all(format!("launch {app}\n").as_bytes())?)
     }
 
     /// Waits for a window on the host besides those that are known, and puts it in sight.
