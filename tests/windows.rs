@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -141,10 +142,7 @@ fn hand_over(shown: &mut Shown<'_>, workspace: &Workspace) -> Result<()> {
          runuser -u user -- medley-guest send /tmp/report.txt",
     )?;
     // The guest has sent it; the inbox has it a moment later.
-    until_reads(
-        &workspace.path("inbox/report.txt"),
-        "words of the guest\n",
-    )?;
+    until_reads(&workspace.path("inbox/report.txt"), "words of the guest\n")?;
     let program = workspace.path("browser");
     std::fs::write(&program, "#!/bin/sh\necho \"$1\" >\"$0.opened\"\n")?;
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);

@@ -3,6 +3,7 @@ use crate::channel::{Channel, News};
 use crate::clipboard::Clipboard;
 use crate::control::Services;
 use crate::display::Display;
+use crate::docks::Docks;
 use crate::handover::{Handover, updates};
 use crate::log::Lines;
 use crate::options::Options;
@@ -33,6 +34,7 @@ struct Agent {
     clipboard: Clipboard,
     transfers: Transfers,
     handover: Handover,
+    docks: Docks,
     gui: Gui,
     control: Control,
     bulk: Bulk,
@@ -76,6 +78,7 @@ pub fn run(options: &Options) -> Result<()> {
         clipboard: Clipboard::new(&screen.display)?,
         transfers: Transfers::default(),
         handover: Handover::new(services.program(), &services.apps, options.printer_port)?,
+        docks: Docks::default(),
         screen,
         gui: Channel::new(Door::new(&options.gui), hello(Which::Gui)),
         control: Channel::new(Door::new(&options.control), hello(Which::Control)),
@@ -102,19 +105,24 @@ impl Agent {
             let (screen, clipboard) = (&mut self.screen, &mut self.clipboard);
             let transfers = &mut self.transfers;
             let (control, frame) = (&mut self.control, &mut self.frame);
+            let docks = &mut self.docks;
             let busy = self.gui.speak(|say| {
                 let mut busy = false;
                 while let Some(event) = screen.display.event()? {
                     busy = true;
                     let display = &mut screen.display;
                     control.speak(|say| clipboard.event(&event, display, transfers, say))?;
-                    screen.event(event, say)?;
+                    if !docks.event(&event, display)? {
+                        screen.event(event, say)?;
+                    }
                 }
                 screen.settle(say)?;
                 *frame = screen.frames(say)?;
                 Ok(busy)
             })?;
             self.gui.flush();
+            self.tell_docks()?;
+            let (screen, transfers) = (&mut self.screen, &mut self.transfers);
             let (services, handover) = (&mut self.services, &mut self.handover);
             self.bulk.speak(|say| {
                 transfers.pump(say);
@@ -154,6 +162,19 @@ impl Agent {
         let (services, inbox) = (&mut self.services, &self.handover.inbox);
         self.control.speak(|say| {
             services.launch(inbox, say);
+            Ok(())
+        })
+    }
+
+    /// Tray icons of the old kind that changed.
+    fn tell_docks(&mut self) -> Result<()> {
+        let (docks, handover) = (&mut self.docks, &mut self.handover);
+        let apps = &self.services.apps;
+        docks.work(Instant::now(), &self.screen.display)?;
+        self.control.speak(|say| {
+            while let Some(news) = docks.news() {
+                handover.told(news, apps, say);
+            }
             Ok(())
         })
     }
@@ -210,6 +231,7 @@ impl Agent {
             self.frame,
             self.clipboard.deadline(),
             self.handover.deadline(),
+            self.docks.deadline(),
         ];
         let timeout = deadline.into_iter().flatten().min().map(|at| {
             // Rounded up: to wake a moment early would be to wake twice.
@@ -264,13 +286,17 @@ impl Agent {
         if ready[2] || due(self.control.deadline()) {
             let (screen, services) = (&mut self.screen, &mut self.services);
             let (clipboard, transfers) = (&mut self.clipboard, &mut self.transfers);
-            let handover = &mut self.handover;
+            let (handover, docks) = (&mut self.handover, &mut self.docks);
             self.control.step(|say, message| {
                 if let control::FromHost::Settings(settings) = &message {
                     clipboard.set_allowed(settings.allowed);
                 }
                 let display = &mut screen.display;
                 let Some(message) = clipboard.host_says(message, display, transfers, say)? else {
+                    return Ok(());
+                };
+                let (pointer, display) = screen.pointer();
+                let Some(message) = docks.host_says(message, display, pointer)? else {
                     return Ok(());
                 };
                 match handover.host_says(message, transfers, say) {

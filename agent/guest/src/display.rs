@@ -1,7 +1,7 @@
 //! The guest's X display as the agent holds it: connection, atoms, extensions, and the office of window
 //! manager and compositor, which only one program can have.
 use anyhow::{Context, Result, bail};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use x11rb::connection::{Connection, RequestConnection};
 use x11rb::errors::{ConnectionError, ReplyError, ReplyOrIdError};
 use x11rb::protocol::xproto::{
@@ -39,6 +39,8 @@ x11rb::atom_manager! {
         _NET_WM_WINDOW_TYPE_POPUP_MENU, _NET_WM_WINDOW_TYPE_TOOLTIP,
         _NET_WM_WINDOW_TYPE_NOTIFICATION, _NET_WM_WINDOW_TYPE_COMBO, _NET_WM_WINDOW_TYPE_DND,
         _NET_WM_WINDOW_TYPE_DESKTOP, _NET_WM_WINDOW_TYPE_DOCK,
+        _NET_SYSTEM_TRAY_S0, _NET_SYSTEM_TRAY_OPCODE, _NET_SYSTEM_TRAY_ORIENTATION,
+        _NET_SYSTEM_TRAY_VISUAL, _XEMBED, _XEMBED_INFO,
         _MEDLEY_TIME, _MEDLEY_CLIPBOARD, _MEDLEY_STATES,
     }
 }
@@ -66,6 +68,8 @@ pub struct Display {
     /// Covers everything, invisibly, while the pointer is in no window of the guest, so that nothing there
     /// believes the pointer is over it.
     pub veil: Window,
+    /// Windows of the agent's around tray icons: none of the host's business.
+    pub sockets: BTreeSet<Window>,
     /// Errors that the server reported. Most are windows that went while they were asked about.
     pub errors: u32,
     /// Bits of an id that its client chose.
@@ -139,6 +143,7 @@ impl Display {
             atoms,
             own,
             veil,
+            sockets: BTreeSet::new(),
             errors: 0,
             id_mask,
             set_aside: VecDeque::new(),

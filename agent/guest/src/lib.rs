@@ -4,7 +4,7 @@
 //! One thread, which sleeps unless somebody speaks: `agent` is its loop. `screen` holds the windows, `keyboard`
 //! and `pointer` press and move, `control` serves apps, monitors and health, `handover` is what goes from one to
 //! the other besides (files, print jobs, addresses, notifications, tray items), `bus` the guest's session bus,
-//! `channel` the way to the host.
+//! `docks` tray icons of the old kind, `channel` the way to the host.
 #![forbid(unsafe_code)]
 
 mod agent;
@@ -15,6 +15,7 @@ mod clipboard;
 mod control;
 mod cursor;
 mod display;
+mod docks;
 pub mod handover;
 mod health;
 pub mod install;

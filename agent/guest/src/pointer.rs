@@ -52,11 +52,16 @@ impl Pointer {
     pub fn left(&mut self, display: &Display, window: WindowId) -> Result<()> {
         if self.inside == Some(window) && self.down.is_empty() {
             self.inside = None;
-            self.veiled = true;
-            let above = ConfigureWindowAux::new().stack_mode(StackMode::ABOVE);
-            display.x.configure_window(display.veil, &above)?;
-            display.x.map_window(display.veil)?;
+            self.veil(display)?;
         }
+        Ok(())
+    }
+
+    fn veil(&mut self, display: &Display) -> Result<()> {
+        self.veiled = true;
+        let above = ConfigureWindowAux::new().stack_mode(StackMode::ABOVE);
+        display.x.configure_window(display.veil, &above)?;
+        display.x.map_window(display.veil)?;
         Ok(())
     }
 
@@ -105,6 +110,21 @@ impl Pointer {
             fake(display, button, true)?;
         }
         Ok(())
+    }
+
+    /// Clicks on something that is no window of the host's, and leaves it again; not while something is dragged.
+    ///
+    /// # Errors
+    /// The display is gone.
+    pub fn click_aside(&mut self, display: &Display, at: (i32, i32), code: u16) -> Result<()> {
+        let Some(button) = button_of(code).filter(|_| self.down.is_empty()) else {
+            return Ok(());
+        };
+        self.move_to(display, at.0, at.1)?;
+        fake(display, button, true)?;
+        fake(display, button, false)?;
+        self.inside = None;
+        self.veil(display)
     }
 
     /// Turns the wheel, in 120ths of a notch.

@@ -68,9 +68,12 @@ struct Arguments {
     /// When the host may have what the guest copied.
     #[arg(long, value_enum, default_value = "denied")]
     clipboard_out: ClipboardWay,
-    /// Bytes of a copy, either way.
+    /// Bytes of a copied text, either way.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 10)]
     clipboard_bytes: u64,
+    /// Bytes of a copied picture (PNG), either way. Zero: pictures do not cross.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    clipboard_pictures: u64,
     /// What guest and host may hand to each other besides: files-in, files-out, print, notes, tray, urls. Who
     /// starts the presenter does it; the presenter asks for it in events, and is ordered.
     #[arg(long, value_name = "SERVICES", value_delimiter = ',')]
@@ -164,6 +167,7 @@ fn options(arguments: Arguments) -> Options {
                 inward: arguments.clipboard_in.into(),
                 outward: arguments.clipboard_out.into(),
                 bytes: arguments.clipboard_bytes,
+                pictures: arguments.clipboard_pictures,
             },
             allowed: medley_services::Policy::allowing(arguments.allow),
             workspace: policy.workspace.clone(),

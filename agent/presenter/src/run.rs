@@ -11,6 +11,7 @@ use crate::screen::{Dress, Screen, Server};
 use crate::services::{self, Services};
 use medley_link::{End, Progress};
 use medley_services::Order;
+use medley_services::order::Click;
 use medley_wire::gui::{FromGuest, FromHost};
 use medley_wire::{Channel, Features, Hello, Reason};
 use nix::errno::Errno;
@@ -228,8 +229,11 @@ impl Presenter {
         }
         while let Some(event) = self.model.outbox().events.pop_front() {
             self.report.event(&event);
-            if let (Event::Chord(chord), Some(services)) = (&event, &mut self.services) {
-                services.chord(*chord);
+            if let Some(services) = &mut self.services {
+                services.window(&event);
+                if let Event::Chord(chord) = &event {
+                    services.chord(*chord);
+                }
             }
         }
         if let Some(services) = &mut self.services {
@@ -363,6 +367,11 @@ impl Presenter {
         };
         let file = order.has_file().then(|| commands.file()).flatten();
         let launches = matches!(order, Order::Launch { .. });
+        let clicks = match order {
+            Order::TrayClick { click, .. } => click != Click::Menu,
+            Order::TrayChoice { .. } => true,
+            _ => false,
+        };
         let asked = match &mut self.services {
             Some(services) => services.order(order, file),
             None => Err("there are no services"),
@@ -376,6 +385,10 @@ impl Presenter {
                 self.report.say("launched", failed);
             }
             asked => self.asked(asked),
+        }
+        if clicks {
+            let now = self.now();
+            self.model.host(HostEvent::Tray, now);
         }
     }
 

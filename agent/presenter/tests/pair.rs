@@ -2,60 +2,13 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use support::stack::{agent_program, pixels, relay};
 use support::*;
-use x11rb::protocol::xproto::{ConnectionExt, ImageFormat, Window};
-
-/// What a hypervisor is to them: both connect to it, and it copies bytes. One that goes takes the other along.
-fn relay(guest: UnixListener, host: UnixListener) {
-    std::thread::spawn(move || {
-        while let Ok((host, _)) = host.accept() {
-            // The agent may have given up on older connections; the newest is the living one.
-            guest.set_nonblocking(true).unwrap();
-            let mut newest = None;
-            while newest.is_none() {
-                while let Ok((stream, _)) = guest.accept() {
-                    newest = Some(stream);
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            let guest = newest.unwrap();
-            guest.set_nonblocking(false).unwrap();
-            let back = (guest.try_clone().unwrap(), host.try_clone().unwrap());
-            let there = std::thread::spawn(move || pump(back.0, back.1));
-            pump(host, guest);
-            there.join().unwrap();
-        }
-    });
-}
-
-fn pump(mut from: UnixStream, mut to: UnixStream) {
-    let mut bytes = vec![0; 65536];
-    while let Ok(count) = from.read(&mut bytes) {
-        if count == 0 || to.write_all(&bytes[..count]).is_err() {
-            break;
-        }
-    }
-    let _ = from.shutdown(std::net::Shutdown::Both);
-    let _ = to.shutdown(std::net::Shutdown::Both);
-}
-
-/// The agent's program: it lies beside the presenter's, and is built if it does not.
-fn agent_program() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_medley-presenter")).with_file_name("medley-guest");
-    if !program.exists() {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "-p", "medley-guest"])
-            .status()
-            .unwrap();
-        assert!(built.success());
-    }
-    program
-}
+use x11rb::protocol::xproto::{ConnectionExt, Window};
 
 fn agent(display: &str, socket: &Path) -> Process {
     let child = Command::new(agent_program())
@@ -81,32 +34,6 @@ fn terminal(guest: &Desk) -> Option<Window> {
     })
 }
 
-/// The terminal's pixels as the guest's server has them.
-fn inside(guest: &Desk, window: Window) -> Option<Vec<u32>> {
-    let size = guest.conn.get_geometry(window).unwrap().reply().ok()?;
-    let image = guest
-        .conn
-        .get_image(
-            ImageFormat::Z_PIXMAP,
-            window,
-            0,
-            0,
-            size.width,
-            size.height,
-            !0,
-        )
-        .unwrap()
-        .reply()
-        .ok()?;
-    let pixels = image.data.as_chunks::<4>().0;
-    Some(
-        pixels
-            .iter()
-            .map(|p| u32::from_le_bytes(*p) & 0x00ff_ffff)
-            .collect(),
-    )
-}
-
 /// The same, as they are on the host's screen inside of the frame; nothing, if there is no such window.
 fn outside(host: &Desk) -> Option<Vec<u32>> {
     let window = *host.windows().first()?;
@@ -119,7 +46,7 @@ fn same(host: &Desk, guest: &Desk, within: Duration) -> Vec<u32> {
     let began = Instant::now();
     loop {
         let here = outside(host);
-        let there = terminal(guest).and_then(|window| inside(guest, window));
+        let there = terminal(guest).and_then(|window| pixels(guest, window));
         if let (Some(here), Some(there)) = (here, there)
             && here == there
             && here.iter().any(|pixel| *pixel != here[0])
@@ -129,7 +56,7 @@ fn same(host: &Desk, guest: &Desk, within: Duration) -> Vec<u32> {
         if began.elapsed() > within {
             host.describe();
             let here = outside(host).map(|pixels| pixels.len());
-            let there = terminal(guest).and_then(|window| inside(guest, window));
+            let there = terminal(guest).and_then(|window| pixels(guest, window));
             let there = there.map(|pixels| pixels.len());
             panic!("host and guest show different things: {here:?} and {there:?}");
         }

@@ -399,6 +399,42 @@ fn icons_reach_the_window_with_the_workspaces_badge() {
     assert_ne!(icon[257], 0xffff_ffff, "the corner is the host's");
 }
 
+/// They come over another channel than windows do, and a window that is shown again is another window of the host's.
+#[test]
+fn icons_are_there_whenever_they_come() {
+    let mut all = begun(&[]);
+    let say = |all: &mut All, owner, side: u32| {
+        let size = medley_wire::Size::new(side, side).unwrap();
+        let pixels = vec![0xff; size.bytes()];
+        all.bulk.say(bulk::FromGuest::from(bulk::Icon {
+            owner,
+            picture: Picture::new(size, &pixels).unwrap(),
+        }));
+    };
+    let has = |all: &All, title: &str, side: u32| {
+        let windows = all.desk.windows().into_iter();
+        let mut windows = windows.filter(|w| all.desk.text(*w, "_NET_WM_NAME") == title);
+        windows.next().is_some_and(|window| {
+            all.desk.property_named(window, "_NET_WM_ICON").first() == Some(&side)
+        })
+    };
+    // The app's icon comes after its window; the window's own wins, whatever comes after it.
+    let app = bulk::Owner::App(AppId::new([1; 16]));
+    say(&mut all, app, 20);
+    wait_for("the app's icon", || has(&all, "[test] a", 20));
+    say(&mut all, bulk::Owner::Window(id(1)), 16);
+    wait_for("the window's own", || has(&all, "[test] a", 16));
+    say(&mut all, app, 24);
+    all.guest.settle();
+    assert!(has(&all, "[test] a", 16));
+    // A lock takes the window away.
+    all.presenter.command("lock");
+    all.presenter.event("locked");
+    wait_for("no window", || all.desk.own_title("[test] a").is_none());
+    all.presenter.command("unlock");
+    wait_for("the window's own again", || has(&all, "[test] a", 16));
+}
+
 #[test]
 fn a_file_of_the_guests_goes_where_the_supervisor_says() {
     let mut all = begun(&["--allow", "files-out"]);

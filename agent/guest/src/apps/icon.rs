@@ -77,6 +77,17 @@ pub fn of_colours(
     scale(&colours, size, side.clamp(1, ICON_SIDE))
 }
 
+/// The same of pixels as they are on a screen: blue, green, red and opacity, with which they are multiplied.
+#[must_use]
+pub fn of_pixels(
+    pixels: impl Iterator<Item = [u8; 4]>,
+    size: (u32, u32),
+    side: u32,
+) -> Option<Icon> {
+    let pixels: Vec<[u32; 4]> = pixels.map(|pixel| pixel.map(u32::from)).collect();
+    scale(&pixels, size, side.clamp(1, ICON_SIDE))
+}
+
 fn multiplied([red, green, blue, alpha]: [u8; 4]) -> [u32; 4] {
     let times = |colour: u8| (u32::from(colour) * u32::from(alpha) + 127) / 255;
     [times(blue), times(green), times(red), u32::from(alpha)]

@@ -68,6 +68,7 @@ pub fn launch(app: &App, index: &Index, launch: &Launch<'_>) -> (Outcome, String
         Err(exec::Bad::Entry(why)) => return (Outcome::Failed, why.into()),
         Err(exec::Bad::Address(why)) => return (Outcome::Refused, why.into()),
     };
+    index.launches(launch.request, launch.app);
     for mut command in commands {
         if entry.terminal {
             let Some(terminal) = TERMINALS.iter().find(|name| find_program(name).is_some()) else {

@@ -8,8 +8,8 @@ use entry::Entry;
 use medley_wire::AppId;
 use medley_wire::limits::APPS;
 use sha2::{Digest, Sha256};
-use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -22,6 +22,9 @@ pub const LAUNCH_VARIABLE: &str = "MEDLEY_LAUNCH";
 /// What stands before and behind a mark in the name of a startup notification.
 const STARTUP: &str = "medley/";
 const STARTUP_END: &str = "_TIME0";
+
+/// Launches that are remembered.
+const LAUNCHES: usize = 256;
 
 /// How deep folders of entries are looked into.
 const DEPTH: u32 = 4;
@@ -143,6 +146,7 @@ impl Apps {
             classes,
             run: self.index.run.clone(),
             connection: self.index.connection.clone(),
+            launched: self.index.launched.clone(),
         });
     }
 
@@ -212,6 +216,8 @@ pub struct Index {
     run: Rc<str>,
     /// The host's connection: the next one's launches have the same numbers, too.
     connection: Rc<Cell<u32>>,
+    /// The apps that this host launched last, by the launches' numbers.
+    launched: Rc<RefCell<VecDeque<(u32, AppId)>>>,
 }
 
 impl Default for Index {
@@ -222,6 +228,7 @@ impl Default for Index {
             classes: HashMap::new(),
             run: format!("{:x}-{now:x}", std::process::id()).into(),
             connection: Rc::default(),
+            launched: Rc::default(),
         }
     }
 }
@@ -255,6 +262,27 @@ impl Index {
     /// The host that launched is gone.
     pub fn next_connection(&self) {
         self.connection.set(self.connection.get().wrapping_add(1));
+        self.launched.borrow_mut().clear();
+    }
+
+    /// That app is launched.
+    pub fn launches(&self, request: u32, app: AppId) {
+        let mut launched = self.launched.borrow_mut();
+        launched.push_back((request, app));
+        if launched.len() > LAUNCHES {
+            launched.pop_front();
+        }
+    }
+
+    /// The app of a launch, as far back as they are remembered. Some apps write over the environment that would tell,
+    /// and have a class that no entry names.
+    #[must_use]
+    pub fn app_of(&self, launch: u32) -> Option<AppId> {
+        let launched = self.launched.borrow();
+        let mut newest = launched.iter().rev();
+        newest
+            .find(|(request, _)| *request == launch)
+            .map(|(_, app)| *app)
     }
 
     /// The app and the launch that a window belongs to; none and zero if nobody knows.
@@ -354,8 +382,11 @@ mod tests {
         assert_eq!(index.launch_of(&startup), Some(8));
         assert_eq!(index.launch_of("medley/x/0/8_TIME0"), None);
         assert_eq!(index.launch_of(""), None);
+        let app = AppId::new([3; 16]);
+        index.launches(8, app);
+        assert_eq!((index.app_of(8), index.app_of(9)), (Some(app), None));
         index.next_connection();
-        assert_eq!(index.launch_of(&startup), None);
+        assert_eq!((index.launch_of(&startup), index.app_of(8)), (None, None));
         assert_eq!(index.whose(Some(launched.id()), &class).1, 0);
         launched.kill().unwrap();
         launched.wait().unwrap();

@@ -154,6 +154,13 @@ impl Handover {
         self.tell_outcomes();
     }
 
+    /// A tray icon of the old kind is there, changes or goes.
+    pub fn told<'o>(&mut self, event: bus::Event, apps: &Apps, say: &mut Control<'o>) {
+        let mut nobody: Control<'o> = Control::to_nobody();
+        let say = if self.settled { say } else { &mut nobody };
+        self.bus_says(event, apps, say);
+    }
+
     fn bus_says(&mut self, event: bus::Event, apps: &Apps, say: &mut Control<'_>) {
         let bus = &self.bus;
         match event {

@@ -4,6 +4,7 @@ use crate::apps::icon::Icon;
 use crate::bus::{Bus, Item, MenuEntry};
 use crate::control::Control;
 use medley_wire::control::{self, TrayChoice, TrayClick, TrayGone};
+use medley_wire::limits::TRAY_ITEMS;
 use medley_wire::{AppId, List, Text, Untrusted, bulk};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -26,6 +27,9 @@ impl Tray {
     /// An item is there, or is not as it was.
     pub fn item(&mut self, item: Item, apps: &Apps, say: &mut Control<'_>) {
         let id = item.id;
+        if self.items.len() >= TRAY_ITEMS as usize && !self.items.contains_key(&id) {
+            return;
+        }
         let old = self.items.get(&id);
         let look = |item: &Item| (item.state, item.title.clone());
         let same = old.is_some_and(|old| look(&old.item) == look(&item));

@@ -64,7 +64,8 @@ impl Screen {
     }
 
     fn attributes(&self, window: Window) -> Result<Option<GetWindowAttributesReply>> {
-        if [self.display.own, self.display.veil].contains(&window) {
+        let d = &self.display;
+        if [d.own, d.veil].contains(&window) || d.sockets.contains(&window) {
             return Ok(None);
         }
         let attributes = gone(self.display.x.get_window_attributes(window)?.reply())?;
@@ -194,7 +195,10 @@ impl Screen {
     pub(super) fn whose(&self, window: Window, traits: &Traits) -> Result<(AppId, u32)> {
         let process = crate::traits::process_of(&self.display, window)?;
         let (app, launch) = self.apps.whose(process, &traits.class);
-        Ok((app, self.apps.launch_of(&traits.startup).unwrap_or(launch)))
+        let launch = self.apps.launch_of(&traits.startup).unwrap_or(launch);
+        let known = Some(app).filter(|app| *app != AppId::NONE);
+        let app = known.or_else(|| self.apps.app_of(launch));
+        Ok((app.unwrap_or(AppId::NONE), launch))
     }
 
     pub(super) fn map_requested(&mut self, window: Window) -> Result<()> {

@@ -136,6 +136,11 @@ impl Screen {
         (&mut self.keyboard, &self.display)
     }
 
+    /// The pointer, for the tray to click with.
+    pub const fn pointer(&mut self) -> (&mut Pointer, &mut Display) {
+        (&mut self.pointer, &mut self.display)
+    }
+
     /// Whether pixels can go through shared memory.
     #[must_use]
     pub const fn has_pool(&self) -> bool {

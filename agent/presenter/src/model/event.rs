@@ -109,6 +109,9 @@ pub enum HostEvent {
     Unlock,
     /// A launch with this number was asked for by the user: its first window may take the keyboard.
     Launch(u32),
+    /// Somebody did something with one of the guest's tray items: a menu that opens now may be shown, and a window may
+    /// take the keyboard.
+    Tray,
     /// The guest slept, or was begun anew under a living connection: it shall say everything again.
     Resync,
     /// What was painted is on the screen.

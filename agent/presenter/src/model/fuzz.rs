@@ -215,6 +215,7 @@ fn event(dice: &mut Dice<'_>) -> HostEvent {
         15 if dice.below(4) == 0 => HostEvent::Resync,
         15 => HostEvent::Launch(dice.below(4)),
         16 => HostEvent::Close(window),
+        17 if dice.below(3) == 0 => HostEvent::Tray,
         _ => HostEvent::Settled,
     }
 }

@@ -17,6 +17,7 @@ mod policy;
 mod shown;
 mod snapshot;
 mod states;
+mod tray;
 mod violation;
 mod window;
 
@@ -82,6 +83,8 @@ pub struct Model {
     gesture: Option<Duration>,
     /// Launches that the user asked for, and until when their windows may take the keyboard.
     launches: BTreeMap<u32, Duration>,
+    /// Until when a menu is a tray item's: somebody clicked on one.
+    tray: Option<Duration>,
     locked: bool,
     serial: u32,
     /// The snapshot that the guest was asked for.
@@ -114,6 +117,7 @@ impl Model {
             kept: BTreeSet::new(),
             gesture: None,
             launches: BTreeMap::new(),
+            tray: None,
             locked: false,
             serial: 0,
             asked: None,
@@ -200,12 +204,15 @@ impl Model {
     /// When [`tick`](Self::tick) has something to do, if nothing else happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        self.windows.values().filter_map(|w| w.wish_until).min()
+        let all = self.windows.values();
+        let wishes = all.clone().filter_map(|w| w.wish_until);
+        wishes.chain(all.filter_map(|w| w.by_tray)).min()
     }
 
     /// Time passed.
     pub fn tick(&mut self, now: Duration) {
         self.answer_old_wishes(now);
+        self.end_tray_menus(now);
         self.launches.retain(|_, until| *until > now);
     }
 
@@ -349,6 +356,10 @@ impl Model {
             HostEvent::Unlock => self.unlock(now),
             HostEvent::Launch(number) => {
                 self.launches.insert(number, now + shown::LAUNCH);
+            }
+            HostEvent::Tray => {
+                self.gesture = Some(now);
+                self.tray = Some(now + shown::GESTURE);
             }
             HostEvent::Resync => self.resync(),
             HostEvent::Painted => self.painted(now),

@@ -114,7 +114,7 @@ impl Model {
             if rect == w.rect {
                 return self.configure(window);
             }
-            w.wish_until = Some(now + PATIENCE);
+            (w.wish_until, w.wished) = (Some(now + PATIENCE), rect.size().bytes() as u64);
         } else {
             self.set_rect(window, rect);
             self.configure(window);
@@ -167,21 +167,33 @@ impl Model {
             let on_host = w.on_host;
             let free = w.mapped.filter(|mapped| !mapped.managed);
             let claim = Untrusted::claim(w.rect);
+            let old = w.rect;
             let rect = if let Some(free) = free {
-                self.layout.unmanaged(&claim, self.frame, share(free.kind))
+                let share = share(free.kind);
+                let rect = self.layout.unmanaged(&claim, self.frame, share);
+                if self.are_too_many(window, free.kind, rect) {
+                    // With the others it would cover what is left: from here on it is an ordinary window.
+                    let rect = self.layout.managed(&claim, self.frame);
+                    self.set_rect(window, rect);
+                    self.manage(window, now);
+                    self.correct(window);
+                    continue;
+                }
+                rect
             } else if claim.clip(self.layout.bounds()).is_none() || on_host.is_none() {
                 // It was on a monitor that is gone, and nobody would find it.
                 self.layout.managed(&claim, self.frame)
             } else {
                 continue;
             };
-            if rect == w.rect {
+            if rect == old {
                 continue;
             }
             match on_host {
                 Some(on_host) if on_host.managed => {
                     if let Some(w) = self.windows.get_mut(&window) {
-                        w.wish_until = Some(now + PATIENCE);
+                        (w.wish_until, w.wished) =
+                            (Some(now + PATIENCE), rect.size().bytes() as u64);
                     }
                 }
                 _ => {

@@ -41,10 +41,12 @@ impl Model {
         if !mapped.managed {
             self.force(window, share(map.kind));
         }
+        let by_tray = self.is_by_tray(mapped, now);
         let budget = self.pixel_budget();
         let others = self.pixels_held();
         let w = self.known(window)?;
         w.mapped = Some(mapped);
+        w.by_tray = by_tray;
         let size = w.rect.size();
         if w.canvas.is_none() {
             if others + size.bytes() as u64 > budget {
@@ -121,7 +123,7 @@ impl Model {
 
     pub(super) fn unmap(&mut self, window: WindowId) -> Result<(), Violation> {
         let w = self.known(window)?;
-        w.mapped = None;
+        (w.mapped, w.by_tray) = (None, None);
         self.hide(window);
         if let Some(w) = self.windows.get_mut(&window) {
             (w.canvas, w.buffer) = (None, None);
@@ -147,9 +149,11 @@ impl Model {
 
     /// How a window shall be on the desktop at present.
     fn wanted(&self, window: WindowId) -> Option<Mapped> {
-        let mapped = self.windows.get(&window)?.mapped?;
+        let w = self.windows.get(&window)?;
+        let mapped = w.mapped?;
         let may = mapped.managed
             || self.focus.is_some()
+            || w.by_tray.is_some()
             || match mapped.kind {
                 // Somebody points at a window that has no keyboard.
                 Kind::Tooltip => self.pointer.is_some(),
@@ -159,6 +163,16 @@ impl Model {
                 _ => false,
             };
         (may && !self.locked).then_some(mapped)
+    }
+
+    /// Gives a window to the desktop's manager, decoration and all.
+    pub(super) fn manage(&mut self, window: WindowId, now: Duration) {
+        if let Some(w) = self.windows.get_mut(&window)
+            && let Some(mapped) = &mut w.mapped
+        {
+            (mapped.managed, w.placed) = (true, false);
+        }
+        self.refresh(window, now);
     }
 
     /// Makes the desktop show a window as it should be.

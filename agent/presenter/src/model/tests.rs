@@ -3,3 +3,4 @@ mod defects;
 mod desk;
 mod random;
 mod rules;
+mod tray;

@@ -43,6 +43,8 @@ pub(super) struct Window {
     pub owes: bool,
     /// When a wish is answered even if the window manager says nothing to it.
     pub wish_until: Option<Duration>,
+    /// Bytes of pixels that it has if that wish is granted.
+    pub wished: u64,
     /// What the guest wished while a question was open.
     pub wish: Option<Untrusted<Rect>>,
     pub title: DisplayText,
@@ -56,6 +58,8 @@ pub(super) struct Window {
     /// It asked for fullscreen without leave: it is maximised, and believes otherwise.
     pub pretends: bool,
     pub mapped: Option<Mapped>,
+    /// It is a menu of a tray item's: how long it is shown without anybody pointing at it.
+    pub by_tray: Option<Duration>,
     /// How it is shown on the host at present.
     pub on_host: Option<Mapped>,
     pub seen: Option<Seen>,
@@ -79,6 +83,7 @@ impl Window {
             asked: None,
             owes: false,
             wish_until: None,
+            wished: 0,
             wish: None,
             title: DisplayText::default(),
             hints: SizeHints::default(),
@@ -87,6 +92,7 @@ impl Window {
             told_states: States::NONE,
             pretends: false,
             mapped: None,
+            by_tray: None,
             on_host: None,
             seen: None,
             input: None,
@@ -99,9 +105,10 @@ impl Window {
 
     /// Bytes of its pixels.
     pub fn bytes(&self) -> u64 {
+        let wished = self.wish_until.map_or(0, |_| self.wished);
         self.canvas
             .as_ref()
-            .map_or(0, |canvas| canvas.size().bytes() as u64)
+            .map_or(0, |canvas| wished.max(canvas.size().bytes() as u64))
     }
 
     /// Whether a point of it takes clicks.

@@ -2,9 +2,11 @@
 //!
 //! A back end shows what the [model](crate::model) wants and hears what the desktop and its user do. Everything
 //! that it needs of the system it takes when it is opened: files are not opened once the guest is heard.
+mod copy;
 mod keymap;
 mod server;
 
+pub use copy::{Content, Form, Forms};
 pub use keymap::Keymap;
 pub use server::Server;
 
@@ -49,12 +51,12 @@ pub struct Heard {
 /// What the host's clipboard says.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
-    /// Another app owns it now and has text, or nobody.
-    Copied(bool),
-    /// A host's app wants the text; [`Screen::give`] answers.
-    Pastes(u32),
-    /// The text that [`Screen::fetch`] asked for, if there is any.
-    Text(Option<String>),
+    /// Another app owns it now and has these forms, or nobody.
+    Copied(Forms),
+    /// A host's app wants the copy in a form; [`Screen::give`] answers.
+    Pastes(u32, Form),
+    /// What [`Screen::fetch`] asked for, if there is any.
+    Got(Option<Content>),
 }
 
 /// An open display.
@@ -190,20 +192,21 @@ impl Screen {
         either!(self, display => display.keymap())
     }
 
-    /// From now on the clipboard is heard. Tells whether some app has copied something already.
+    /// From now on the clipboard is heard, as far as copies have one of these forms. Tells what some app has copied
+    /// already.
     ///
     /// # Errors
     /// The display is gone.
-    pub fn clipboard(&mut self) -> Result<bool> {
-        either!(self, display => display.clipboard())
+    pub fn clipboard(&mut self, wanted: Forms) -> Result<Forms> {
+        either!(self, display => display.clipboard(wanted))
     }
 
-    /// The guest's copy becomes the host's.
+    /// The guest's copy becomes the host's, in these forms.
     ///
     /// # Errors
     /// The display is gone.
-    pub fn own(&mut self) -> Result<()> {
-        either!(self, display => display.own())
+    pub fn own(&mut self, forms: Forms) -> Result<()> {
+        either!(self, display => display.own(forms))
     }
 
     /// It is the host's no longer.
@@ -214,19 +217,19 @@ impl Screen {
         either!(self, display => display.disown())
     }
 
-    /// Asks the clipboard's owner for its text; one at a time.
+    /// Asks the clipboard's owner for its copy, of which not many more bytes than that are kept; one at a time.
     ///
     /// # Errors
     /// The display is gone.
-    pub fn fetch(&mut self) -> Result<()> {
-        either!(self, display => display.fetch())
+    pub fn fetch(&mut self, form: Form, most: u64) -> Result<()> {
+        either!(self, display => display.fetch(form, most))
     }
 
     /// Gives a host's app what it waits for, or says that there is nothing.
     ///
     /// # Errors
     /// The display is gone.
-    pub fn give(&mut self, ticket: u32, text: Option<&str>) -> Result<()> {
-        either!(self, display => display.give(ticket, text))
+    pub fn give(&mut self, ticket: u32, content: Option<Content>) -> Result<()> {
+        either!(self, display => display.give(ticket, content))
     }
 }

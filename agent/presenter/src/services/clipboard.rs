@@ -1,5 +1,8 @@
 //! Who may copy from whom: a state machine between the host's clipboard and the guest's. Nothing moves before
-//! somebody pastes; whatever speaks of an older copy is thrown away; both directions are denied by default.
+//! somebody pastes; whatever speaks of an older copy is thrown away; both directions are denied by default, pictures
+//! twice.
+use super::picture::remade;
+use crate::screen::{Content, Form, Forms};
 use medley_wire::List;
 use medley_wire::control::{
     Answer, ClipboardForm, ClipboardKind, ClipboardOffer, ClipboardRequest, FromHost, Verdict,
@@ -33,8 +36,28 @@ pub struct Policy {
     pub inward: Way,
     /// From the guest to the host.
     pub outward: Way,
-    /// Bytes of a copy, either way.
+    /// Bytes of a text, either way.
     pub bytes: u64,
+    /// Bytes of a picture, either way; zero: none crosses.
+    pub pictures: u64,
+}
+
+impl Policy {
+    /// Forms that may cross at all.
+    #[must_use]
+    pub const fn forms(&self) -> Forms {
+        Forms {
+            text: true,
+            picture: self.pictures > 0,
+        }
+    }
+
+    const fn most(&self, form: Form) -> u64 {
+        match form {
+            Form::Text => self.bytes,
+            Form::Picture => self.pictures,
+        }
+    }
 }
 
 impl Default for Policy {
@@ -43,6 +66,7 @@ impl Default for Policy {
             inward: Way::Denied,
             outward: Way::Denied,
             bytes: 64 << 10,
+            pictures: 0,
         }
     }
 }
@@ -52,25 +76,32 @@ impl Default for Policy {
 pub enum Act {
     /// Say this to the guest.
     Say(FromHost<'static>),
-    /// The guest's copy becomes the host's: own the host's clipboard.
-    Own,
+    /// The guest's copy becomes the host's: own the host's clipboard, in these forms.
+    Own(Forms),
     /// Own it no longer.
     Disown,
     /// A host app that pastes gets this, or hears that there is nothing.
     Give {
         /// Which paste.
         ticket: u32,
-        /// The text.
-        text: Option<String>,
+        /// What there is.
+        content: Option<Content>,
     },
-    /// Ask the host's owner for its text; what comes is for this transfer.
-    Fetch(u32),
+    /// Ask the host's owner for its copy.
+    Fetch {
+        /// What comes is for this one.
+        transfer: u32,
+        /// In which form.
+        form: Form,
+        /// More bytes are not taken.
+        most: u64,
+    },
     /// Send this to the guest.
     Send {
         /// Whose request it answers.
         transfer: u32,
-        /// The text.
-        text: String,
+        /// What there is.
+        content: Content,
     },
     /// Say that a copy was refused, and why.
     Refused(&'static str),
@@ -80,6 +111,15 @@ pub enum Act {
 struct Paste {
     ticket: u32,
     sequence: u32,
+    form: Form,
+    until: Duration,
+}
+
+/// What the guest asked for and the host's owner has not given yet.
+#[derive(Debug)]
+struct Fetch {
+    sequence: u32,
+    form: Form,
     until: Duration,
 }
 
@@ -88,12 +128,12 @@ struct Paste {
 pub struct Clipboard {
     policy: Policy,
     focused: bool,
-    /// The guest's newest copy, and whether there is text in it.
-    theirs: Option<(u32, bool)>,
+    /// The guest's newest copy, and the forms of it that may cross.
+    theirs: Option<(u32, Forms)>,
     /// Whether the host's clipboard is the guest's copy: which.
     owned: Option<u32>,
-    /// Whether a host's app has something to copy.
-    host_has: bool,
+    /// What a host's app has to copy, as far as it may cross.
+    host_has: Forms,
     /// Counts the host's copies.
     sequence: u32,
     /// The copy that the guest was offered.
@@ -101,8 +141,8 @@ pub struct Clipboard {
     transfers: u32,
     /// Host apps that paste: by transfer.
     pastes: BTreeMap<u32, Paste>,
-    /// What the guest asked for and the host's owner has not given yet: which copy.
-    fetches: BTreeMap<u32, (u32, Duration)>,
+    /// What the guest waits for: by transfer.
+    fetches: BTreeMap<u32, Fetch>,
 }
 
 impl Clipboard {
@@ -112,12 +152,13 @@ impl Clipboard {
         Self {
             policy: Policy {
                 bytes: policy.bytes.min(CLIPBOARD_BYTES),
+                pictures: policy.pictures.min(CLIPBOARD_BYTES),
                 ..policy
             },
             focused: false,
             theirs: None,
             owned: None,
-            host_has: false,
+            host_has: Forms::NONE,
             sequence: 0,
             offered: None,
             transfers: 0,
@@ -130,7 +171,14 @@ impl Clipboard {
     /// another way than the bytes, and may come after them.
     #[must_use]
     pub fn expects(&self, transfer: u32) -> Option<u64> {
-        self.pastes.get(&transfer).map(|_| self.policy.bytes)
+        let paste = self.pastes.get(&transfer)?;
+        Some(self.policy.most(paste.form))
+    }
+
+    /// Whether the guest still waits for what it asked for.
+    #[must_use]
+    pub fn waits(&self, transfer: u32) -> bool {
+        self.fetches.contains_key(&transfer)
     }
 
     /// When somebody has waited long enough.
@@ -138,7 +186,7 @@ impl Clipboard {
     pub fn deadline(&self) -> Option<Duration> {
         let pastes = self.pastes.values().map(|paste| paste.until);
         pastes
-            .chain(self.fetches.values().map(|(_, until)| *until))
+            .chain(self.fetches.values().map(|fetch| fetch.until))
             .min()
     }
 
@@ -156,7 +204,7 @@ impl Clipboard {
         let old: Vec<_> = self
             .fetches
             .iter()
-            .filter(|(_, (_, until))| *until <= now)
+            .filter(|(_, fetch)| fetch.until <= now)
             .map(|(transfer, _)| *transfer)
             .collect();
         for transfer in old {
@@ -187,8 +235,8 @@ impl Clipboard {
     pub fn copy_chord(&mut self, out: &mut Vec<Act>) {
         match (self.policy.outward, self.theirs) {
             (Way::Denied, _) => out.push(Act::Refused("copying from the guest is not allowed")),
-            (_, Some((sequence, true))) => self.own(sequence, out),
-            _ => out.push(Act::Refused("the guest has copied no text")),
+            (_, Some((sequence, forms))) if forms.any() => self.own(sequence, forms, out),
+            _ => out.push(Act::Refused("the guest has copied nothing that may cross")),
         }
     }
 
@@ -203,31 +251,33 @@ impl Clipboard {
 
     /// The guest copied something.
     pub fn guest_offers(&mut self, offer: &ClipboardOffer, out: &mut Vec<Act>) {
-        let text = offer
-            .forms
-            .iter()
-            .any(|form| form.kind == ClipboardKind::Text);
-        self.theirs = Some((offer.sequence, text));
+        let has = |kind| offer.forms.iter().any(|form| form.kind == kind);
+        let forms = Forms {
+            text: has(ClipboardKind::Text),
+            picture: has(ClipboardKind::Picture),
+        };
+        let forms = forms.and(self.policy.forms());
+        self.theirs = Some((offer.sequence, forms));
         // What was copied before is no longer there; the guest cannot answer for it, and must not.
         self.drop_pastes(out);
-        if self.owned.take().is_some() && !text {
+        if self.owned.take().is_some() && !forms.any() {
             out.push(Act::Disown);
-        } else if text && self.policy.outward == Way::Focus && self.focused {
-            self.own(offer.sequence, out);
+        } else if forms.any() && self.policy.outward == Way::Focus && self.focused {
+            self.own(offer.sequence, forms, out);
         }
     }
 
-    fn own(&mut self, sequence: u32, out: &mut Vec<Act>) {
+    fn own(&mut self, sequence: u32, forms: Forms, out: &mut Vec<Act>) {
         self.owned = Some(sequence);
-        self.host_has = false;
-        out.push(Act::Own);
+        self.host_has = Forms::NONE;
+        out.push(Act::Own(forms));
     }
 
     /// Another app copied something on the host, or nothing is there now.
-    pub fn host_copied(&mut self, something: bool, out: &mut Vec<Act>) {
+    pub fn host_copied(&mut self, something: Forms, out: &mut Vec<Act>) {
         self.owned = None;
         self.drop_pastes(out);
-        self.host_has = something;
+        self.host_has = something.and(self.policy.forms());
         self.sequence = self.sequence.wrapping_add(1).max(1);
         let fetches: Vec<_> = self.fetches.keys().copied().collect();
         for transfer in fetches {
@@ -239,24 +289,30 @@ impl Clipboard {
     }
 
     fn offer(&mut self, out: &mut Vec<Act>) {
-        if self.host_has && self.offered != Some(self.sequence) {
+        if self.host_has.any() && self.offered != Some(self.sequence) {
             self.offered = Some(self.sequence);
-            let form = ClipboardForm {
-                kind: ClipboardKind::Text,
+            let form = |form| ClipboardForm {
+                kind: kind_of(form),
                 size: 0,
             };
             let offer = ClipboardOffer {
                 sequence: self.sequence,
-                forms: List::new(vec![form]),
+                forms: List::new(self.host_has.each().map(form).collect()),
             };
             out.push(Act::Say(offer.into()));
         }
     }
 
     /// A host's app pastes.
-    pub fn host_pastes(&mut self, ticket: u32, now: Duration, out: &mut Vec<Act>) {
-        let Some(sequence) = self.owned.filter(|_| self.pastes.len() < WAITING) else {
-            out.push(Act::Give { ticket, text: None });
+    pub fn host_pastes(&mut self, ticket: u32, form: Form, now: Duration, out: &mut Vec<Act>) {
+        let has = |sequence: &u32| {
+            self.theirs
+                .is_some_and(|(newest, forms)| newest == *sequence && forms.has(form))
+        };
+        let owned = self.owned.filter(has);
+        let Some(sequence) = owned.filter(|_| self.pastes.len() < WAITING) else {
+            let content = None;
+            out.push(Act::Give { ticket, content });
             return;
         };
         self.transfers = self.transfers.wrapping_add(1).max(1);
@@ -266,13 +322,14 @@ impl Clipboard {
             Paste {
                 ticket,
                 sequence,
+                form,
                 until: now + PATIENCE,
             },
         );
         let request = ClipboardRequest {
             transfer,
             sequence,
-            kind: ClipboardKind::Text,
+            kind: kind_of(form),
         };
         out.push(Act::Say(request.into()));
     }
@@ -287,17 +344,25 @@ impl Clipboard {
 
     /// All bytes of a stream for a paste have come; nothing, if it ended early.
     pub fn guest_sent(&mut self, transfer: u32, bytes: Option<&[u8]>, out: &mut Vec<Act>) {
-        let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok());
-        self.give(transfer, text.map(harmless), out);
+        let Some(form) = self.pastes.get(&transfer).map(|paste| paste.form) else {
+            return;
+        };
+        let content = bytes.and_then(|bytes| match form {
+            Form::Text => std::str::from_utf8(bytes)
+                .ok()
+                .map(|text| Content::Text(harmless(text))),
+            Form::Picture => remade(bytes, CLIPBOARD_BYTES).map(Content::Picture),
+        });
+        self.give(transfer, content, out);
     }
 
-    fn give(&mut self, transfer: u32, text: Option<String>, out: &mut Vec<Act>) {
+    fn give(&mut self, transfer: u32, content: Option<Content>, out: &mut Vec<Act>) {
         if let Some(paste) = self.pastes.remove(&transfer) {
             // Only what is still the host's clipboard.
-            let text = text.filter(|_| self.owned == Some(paste.sequence));
+            let content = content.filter(|_| self.owned == Some(paste.sequence));
             out.push(Act::Give {
                 ticket: paste.ticket,
-                text,
+                content,
             });
         }
     }
@@ -306,7 +371,7 @@ impl Clipboard {
         for (_, paste) in std::mem::take(&mut self.pastes) {
             out.push(Act::Give {
                 ticket: paste.ticket,
-                text: None,
+                content: None,
             });
         }
     }
@@ -314,40 +379,53 @@ impl Clipboard {
     /// The guest pastes what the host offered.
     pub fn guest_pastes(&mut self, ask: &ClipboardRequest, now: Duration, out: &mut Vec<Act>) {
         let transfer = ask.transfer;
+        let form = form_of(ask.kind).filter(|form| self.host_has.has(*form));
         let verdict = if self.policy.inward == Way::Denied {
             Verdict::Policy
         } else if self.offered != Some(ask.sequence) || ask.sequence != self.sequence {
             Verdict::Stale
-        } else if ask.kind != ClipboardKind::Text {
-            Verdict::Kind
         } else if !self.focused {
             // Nobody pastes in a window that has no keyboard.
             Verdict::Policy
         } else if self.fetches.len() >= WAITING || self.fetches.contains_key(&transfer) {
             Verdict::Failed
-        } else {
-            self.fetches
-                .insert(transfer, (self.sequence, now + PATIENCE));
-            out.push(Act::Fetch(transfer));
+        } else if let Some(form) = form {
+            let fetch = Fetch {
+                sequence: self.sequence,
+                form,
+                until: now + PATIENCE,
+            };
+            self.fetches.insert(transfer, fetch);
+            let most = self.policy.most(form);
+            out.push(Act::Fetch {
+                transfer,
+                form,
+                most,
+            });
             return;
+        } else {
+            Verdict::Kind
         };
         out.push(say_answer(transfer, verdict));
     }
 
-    /// The host's owner gave its text, or nothing.
-    pub fn host_gave(&mut self, transfer: u32, text: Option<String>, out: &mut Vec<Act>) {
-        let Some((sequence, _)) = self.fetches.get(&transfer).copied() else {
+    /// The host's owner gave what it had, or nothing.
+    pub fn host_gave(&mut self, transfer: u32, content: Option<Content>, out: &mut Vec<Act>) {
+        let Some(fetch) = self.fetches.get(&transfer) else {
             return;
         };
-        let verdict = match &text {
+        let (sequence, form) = (fetch.sequence, fetch.form);
+        let most = self.policy.most(form);
+        let content = content.filter(|content| content.form() == form);
+        let verdict = match &content {
             _ if sequence != self.sequence => Verdict::Stale,
             None => Verdict::Failed,
-            Some(text) if text.len() as u64 > self.policy.bytes => Verdict::TooLarge,
+            Some(content) if content.bytes().len() as u64 > most => Verdict::TooLarge,
             Some(_) => Verdict::Yes,
         };
         self.answer(transfer, verdict, out);
-        if let (Verdict::Yes, Some(text)) = (verdict, text) {
-            out.push(Act::Send { transfer, text });
+        if let (Verdict::Yes, Some(content)) = (verdict, content) {
+            out.push(Act::Send { transfer, content });
         }
     }
 
@@ -362,6 +440,22 @@ fn say_answer(transfer: u32, verdict: Verdict) -> Act {
     Act::Say(Answer { transfer, verdict }.into())
 }
 
+/// A form's name on the wire.
+const fn kind_of(form: Form) -> ClipboardKind {
+    match form {
+        Form::Text => ClipboardKind::Text,
+        Form::Picture => ClipboardKind::Picture,
+    }
+}
+
+const fn form_of(kind: ClipboardKind) -> Option<Form> {
+    match kind {
+        ClipboardKind::Text => Some(Form::Text),
+        ClipboardKind::Picture => Some(Form::Picture),
+        _ => None,
+    }
+}
+
 /// Text without what a terminal would obey: of the controls only lines and tabs stay.
 fn harmless(text: &str) -> String {
     text.chars()
@@ -370,221 +464,4 @@ fn harmless(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const NOW: Duration = Duration::ZERO;
-
-    fn clipboard(inward: Way, outward: Way) -> Clipboard {
-        Clipboard::new(Policy {
-            inward,
-            outward,
-            bytes: 16,
-        })
-    }
-
-    fn offer(sequence: u32) -> ClipboardOffer {
-        ClipboardOffer {
-            sequence,
-            forms: List::new(vec![ClipboardForm {
-                kind: ClipboardKind::Text,
-                size: 4,
-            }]),
-        }
-    }
-
-    fn granted(clipboard: &mut Clipboard, transfer: u32) {
-        let verdict = Verdict::Yes;
-        clipboard.guest_answers(&Answer { transfer, verdict }, &mut Vec::new());
-    }
-
-    fn give(ticket: u32, text: Option<&str>) -> Act {
-        let text = text.map(ToOwned::to_owned);
-        Act::Give { ticket, text }
-    }
-
-    #[test]
-    fn both_directions_are_denied_by_default() {
-        let (mut clipboard, mut out) = (Clipboard::new(Policy::default()), Vec::new());
-        clipboard.focus(true, &mut out);
-        clipboard.guest_offers(&offer(1), &mut out);
-        clipboard.host_copied(true, &mut out);
-        assert!(out.is_empty(), "{out:?}");
-        clipboard.copy_chord(&mut out);
-        clipboard.paste_chord(&mut out);
-        assert!(matches!(out[..], [Act::Refused(_), Act::Refused(_)]));
-        let ask = ClipboardRequest {
-            transfer: 1,
-            sequence: 1,
-            kind: ClipboardKind::Text,
-        };
-        clipboard.guest_pastes(&ask, NOW, &mut out);
-        assert_eq!(out.pop(), Some(say_answer(1, Verdict::Policy)));
-    }
-
-    #[test]
-    fn a_guests_copy_reaches_the_host_when_somebody_pastes() {
-        let (mut clipboard, mut out) = (clipboard(Way::Denied, Way::Chord), Vec::new());
-        clipboard.guest_offers(&offer(7), &mut out);
-        assert!(out.is_empty(), "no data and no ownership without the chord");
-        clipboard.copy_chord(&mut out);
-        assert_eq!(out.pop(), Some(Act::Own));
-        clipboard.host_pastes(5, NOW, &mut out);
-        assert!(matches!(
-            out.pop(),
-            Some(Act::Say(FromHost::ClipboardRequest(_)))
-        ));
-        assert_eq!(
-            (clipboard.expects(1), clipboard.expects(2)),
-            (Some(16), None)
-        );
-        granted(&mut clipboard, 1);
-        clipboard.guest_sent(1, Some(b"a\x1b[31m\nb\t"), &mut out);
-        assert_eq!(out, [give(5, Some("a[31m\nb\t"))]);
-    }
-
-    /// Qubes bulletin 13: an answer that comes late overwrote what had been copied since.
-    #[test]
-    fn qsb_013_a_late_answer_cannot_overwrite_a_newer_copy() {
-        let (mut clipboard, mut out) = (clipboard(Way::Denied, Way::Chord), Vec::new());
-        clipboard.guest_offers(&offer(1), &mut out);
-        clipboard.copy_chord(&mut out);
-        clipboard.host_pastes(5, NOW, &mut out);
-        granted(&mut clipboard, 1);
-        out.clear();
-        // Somebody copies on the host before the guest's bytes come.
-        clipboard.host_copied(true, &mut out);
-        assert_eq!(out, [give(5, None)]);
-        out.clear();
-        clipboard.guest_sent(1, Some(b"late"), &mut out);
-        granted(&mut clipboard, 1);
-        assert!(out.is_empty(), "{out:?}");
-        assert_eq!(clipboard.expects(1), None);
-        clipboard.host_pastes(6, NOW, &mut out);
-        assert_eq!(out, [give(6, None)], "the host's clipboard is the host's");
-    }
-
-    /// Qubes bulletin 11: the tail of an older, longer copy came along with a shorter one.
-    #[test]
-    fn qsb_011_no_tail_of_an_older_copy() {
-        let (mut clipboard, mut out) = (clipboard(Way::Denied, Way::Chord), Vec::new());
-        for (sequence, text) in [(1, "a long secret"), (2, "short"), (3, "")] {
-            clipboard.guest_offers(&offer(sequence), &mut out);
-            clipboard.copy_chord(&mut out);
-            clipboard.host_pastes(sequence, NOW, &mut out);
-            granted(&mut clipboard, sequence);
-            out.clear();
-            clipboard.guest_sent(sequence, Some(text.as_bytes()), &mut out);
-            assert_eq!(out, [give(sequence, Some(text))]);
-        }
-    }
-
-    #[test]
-    fn a_guest_pastes_only_what_was_offered_to_it_while_it_has_the_keyboard() {
-        let (mut clipboard, mut out) = (clipboard(Way::Chord, Way::Denied), Vec::new());
-        let ask = |transfer, sequence| ClipboardRequest {
-            transfer,
-            sequence,
-            kind: ClipboardKind::Text,
-        };
-        clipboard.focus(true, &mut out);
-        clipboard.host_copied(true, &mut out);
-        assert!(out.is_empty());
-        clipboard.guest_pastes(&ask(1, 1), NOW, &mut out);
-        assert_eq!(out.pop(), Some(say_answer(1, Verdict::Stale)), "guessed");
-        clipboard.paste_chord(&mut out);
-        assert!(matches!(
-            out.pop(),
-            Some(Act::Say(FromHost::ClipboardOffer(_)))
-        ));
-        clipboard.guest_pastes(&ask(2, 1), NOW, &mut out);
-        assert_eq!(out.pop(), Some(Act::Fetch(2)));
-        clipboard.host_gave(2, Some("x".repeat(17)), &mut out);
-        assert_eq!(out.pop(), Some(say_answer(2, Verdict::TooLarge)));
-        clipboard.guest_pastes(&ask(3, 1), NOW, &mut out);
-        clipboard.host_gave(3, Some("fits".to_owned()), &mut out);
-        let text = "fits".to_owned();
-        assert_eq!(out.pop(), Some(Act::Send { transfer: 3, text }));
-        clipboard.focus(false, &mut out);
-        clipboard.guest_pastes(&ask(4, 1), NOW, &mut out);
-        assert_eq!(out.pop(), Some(say_answer(4, Verdict::Policy)));
-    }
-
-    #[test]
-    fn a_locked_workspace_gives_nothing_out() {
-        let (mut clipboard, mut out) = (clipboard(Way::Chord, Way::Chord), Vec::new());
-        clipboard.guest_offers(&offer(1), &mut out);
-        clipboard.copy_chord(&mut out);
-        clipboard.host_pastes(5, NOW, &mut out);
-        out.clear();
-        clipboard.lock(&mut out);
-        assert_eq!(out, [give(5, None), Act::Disown]);
-        out.clear();
-        clipboard.lock(&mut out);
-        clipboard.host_pastes(6, NOW, &mut out);
-        assert_eq!(out, [give(6, None)]);
-    }
-
-    #[test]
-    fn nobody_waits_for_ever() {
-        let (mut clipboard, mut out) = (clipboard(Way::Chord, Way::Chord), Vec::new());
-        clipboard.guest_offers(&offer(1), &mut out);
-        clipboard.copy_chord(&mut out);
-        clipboard.host_pastes(5, NOW, &mut out);
-        assert_eq!(clipboard.deadline(), Some(PATIENCE));
-        out.clear();
-        clipboard.tick(PATIENCE, &mut out);
-        assert_eq!(out, [give(5, None)]);
-        assert_eq!(clipboard.deadline(), None);
-    }
-
-    proptest! {
-        /// Whatever a guest says: nothing is sent to it that it was not offered, every paste gets one
-        /// answer, and a paste gets text only while the host's clipboard is the guest's.
-        #[test]
-        fn every_paste_gets_one_answer(steps in prop::collection::vec((0..10_u8, 0..4_u32), 0..60)) {
-            let mut clipboard = clipboard(Way::Focus, Way::Focus);
-            let (mut asked, mut answered) = (0_u32, Vec::new());
-            let mut owned = false;
-            for (what, n) in steps {
-                let mut out = Vec::new();
-                let verdict = if n == 0 { Verdict::Policy } else { Verdict::Yes };
-                match what {
-                    0 => clipboard.focus(n % 2 == 0, &mut out),
-                    1 => clipboard.guest_offers(&offer(n), &mut out),
-                    2 => clipboard.host_copied(n > 0, &mut out),
-                    3 => { asked += 1; clipboard.host_pastes(asked, NOW, &mut out); }
-                    4 => clipboard.guest_answers(&Answer { transfer: n, verdict }, &mut out),
-                    5 => clipboard.guest_sent(n, Some(b"text"), &mut out),
-                    6 => {
-                        let kind = ClipboardKind::Text;
-                        clipboard.guest_pastes(&ClipboardRequest { transfer: n, sequence: n, kind }, NOW, &mut out);
-                    }
-                    7 => clipboard.host_gave(n, Some("host".to_owned()), &mut out),
-                    8 => clipboard.copy_chord(&mut out),
-                    _ => clipboard.tick(Duration::from_secs(n.into()), &mut out),
-                }
-                if what == 2 {
-                    owned = false;
-                }
-                for act in out {
-                    match act {
-                        Act::Own => owned = true,
-                        Act::Disown => owned = false,
-                        Act::Give { ticket, text } => {
-                            prop_assert!(!answered.contains(&ticket));
-                            prop_assert!(text.is_none() || owned);
-                            answered.push(ticket);
-                        }
-                        Act::Send { text, .. } => prop_assert_eq!(text, "host"),
-                        _ => {}
-                    }
-                }
-            }
-            let mut out = Vec::new();
-            clipboard.tick(Duration::MAX, &mut out);
-            prop_assert_eq!(answered.len() + out.iter().filter(|act| matches!(act, Act::Give { .. })).count(), asked as usize);
-        }
-    }
-}
+mod tests;

@@ -3,15 +3,18 @@
 //! channels it does what is here, and whatever is not here is refused.
 mod clipboard;
 mod health;
+mod icons;
+mod picture;
 
 pub use clipboard::{Policy as ClipboardPolicy, Way};
 
 use crate::error::{Error, Result};
-use crate::model::{Chord, Layout, Model};
+use crate::model::{Chord, Event, Layout, Model};
 use crate::report::Report;
-use crate::screen::{Keymap, Said, Screen};
+use crate::screen::{Content, Form, Keymap, Said, Screen};
 use clipboard::{Act, Clipboard};
 use health::Health;
+use icons::Icons;
 use medley_link::End;
 use medley_services::{Gate, Launch, Order, Ordered, Rate};
 use medley_wire::control::{self, Allowed, Monitor, Outcome, Settings};
@@ -61,6 +64,14 @@ enum Word {
     Launch(u32, Launch),
 }
 
+/// A copy of the host's that the guest asked for.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    transfer: u32,
+    form: Form,
+    most: u64,
+}
+
 /// The services of one guest.
 #[derive(Debug)]
 pub struct Services {
@@ -73,9 +84,9 @@ pub struct Services {
     gate: Gate,
     health: Health,
     /// Transfers that wait for the host's owner, in the order they were asked for.
-    fetches: VecDeque<u32>,
+    fetches: VecDeque<Wanted>,
     acts: Vec<Act>,
-    icons: VecDeque<(bulk::Owner, medley_wire::Size, Vec<u8>)>,
+    icons: Icons,
     apps: BTreeSet<AppId>,
     launches: u32,
     lists: u32,
@@ -117,7 +128,7 @@ impl Services {
             health: Health::new(),
             fetches: VecDeque::new(),
             acts: Vec::new(),
-            icons: VecDeque::new(),
+            icons: Icons::default(),
             apps: BTreeSet::new(),
             // Another number than an earlier presenter's, whose windows the guest may still name.
             launches: std::process::id().wrapping_mul(256),
@@ -139,8 +150,9 @@ impl Services {
         services.monitors(screen.layout())?;
         services.keymap(screen)?;
         services.list();
-        if screen.clipboard()? {
-            services.clipboard.host_copied(true, &mut services.acts);
+        let copied = screen.clipboard(policy.clipboard.forms())?;
+        if copied.any() {
+            services.clipboard.host_copied(copied, &mut services.acts);
         }
         Ok(Some(services))
     }
@@ -218,6 +230,15 @@ impl Services {
         Ok(())
     }
 
+    /// Something happened to the guest's windows.
+    pub fn window(&mut self, event: &Event) {
+        match event {
+            Event::Opened { window, app, .. } => self.icons.opened(*window, *app),
+            Event::Closed(window) => self.icons.closed(*window),
+            _ => {}
+        }
+    }
+
     /// Somebody pressed keys of the host's.
     pub fn chord(&mut self, chord: Chord) {
         match chord {
@@ -234,19 +255,39 @@ impl Services {
     pub fn said(&mut self, said: Said, screen: &mut Screen) -> Result<()> {
         let now = self.now();
         match said {
-            Said::Copied(something) => self.clipboard.host_copied(something, &mut self.acts),
-            Said::Pastes(ticket) => self.clipboard.host_pastes(ticket, now, &mut self.acts),
-            Said::Text(text) => {
-                if let Some(transfer) = self.fetches.pop_front() {
-                    self.clipboard.host_gave(transfer, text, &mut self.acts);
+            Said::Copied(forms) => self.clipboard.host_copied(forms, &mut self.acts),
+            Said::Pastes(ticket, form) => {
+                self.clipboard
+                    .host_pastes(ticket, form, now, &mut self.acts);
+            }
+            Said::Got(content) => {
+                if let Some(Wanted { transfer, .. }) = self.fetches.pop_front() {
+                    self.clipboard.host_gave(transfer, content, &mut self.acts);
                 }
-                // One is asked for at a time.
-                if !self.fetches.is_empty() {
-                    screen.fetch()?;
-                }
+                self.fetch(screen)?;
             }
         }
         Ok(())
+    }
+
+    /// Asks the host's owner for what is wanted next: one at a time.
+    fn fetch(&self, screen: &mut Screen) -> Result<()> {
+        match self.fetches.front() {
+            Some(wanted) => screen.fetch(wanted.form, wanted.most),
+            None => Ok(()),
+        }
+    }
+
+    /// An owner that does not answer holds up nobody who asks after it.
+    fn give_up(&mut self, screen: &mut Screen) -> Result<()> {
+        let asked = self.fetches.front().map(|wanted| wanted.transfer);
+        let clipboard = &self.clipboard;
+        self.fetches
+            .retain(|wanted| clipboard.waits(wanted.transfer));
+        if asked == self.fetches.front().map(|wanted| wanted.transfer) {
+            return Ok(());
+        }
+        self.fetch(screen)
     }
 
     /// A command of the supervisor's: `launch` and an app's id, or `apps`.
@@ -392,14 +433,9 @@ impl Services {
     }
 
     fn bulk_says(&mut self, message: &bulk::FromGuest<'_>) -> Result<()> {
-        /// Icons that wait for the display: a burst as of a snapshot, and not more.
-        const ICONS: usize = 64;
         let now = self.now();
-        if let bulk::FromGuest::Icon(icon) = message
-            && self.icons.len() < ICONS
-        {
-            let (size, pixels) = (icon.picture.size(), icon.picture.pixels().to_vec());
-            self.icons.push_back((icon.owner, size, pixels));
+        if let bulk::FromGuest::Icon(icon) = message {
+            self.icons.came(icon);
         }
         let clipboard = &self.clipboard;
         let pastes = |transfer| clipboard.expects(transfer);
@@ -421,7 +457,9 @@ impl Services {
         if model.is_locked() {
             self.clipboard.lock(&mut self.acts);
         }
+        self.gate.set_locked(model.is_locked(), now);
         self.clipboard.tick(now, &mut self.acts);
+        self.give_up(screen)?;
         if self.control.as_ref().is_some_and(|c| c.agreed().is_some()) {
             for act in self.health.tick(now) {
                 match act {
@@ -431,37 +469,34 @@ impl Services {
                 }
             }
         }
-        while let Some((owner, size, pixels)) = self.icons.pop_front() {
-            match owner {
-                bulk::Owner::Window(window) => {
-                    screen.icon(AppId::NONE, &[window], size, &pixels)?;
-                }
-                bulk::Owner::App(app) => screen.icon(app, &[], size, &pixels)?,
-                // The gate's.
-                bulk::Owner::Tray(_) | bulk::Owner::Note(_) => {}
-            }
-        }
+        self.icons.dress(screen, model)?;
         for act in std::mem::take(&mut self.acts) {
             match act {
                 Act::Say(message) => self.say(message),
-                Act::Own => screen.own()?,
+                Act::Own(forms) => screen.own(forms)?,
                 Act::Disown => screen.disown()?,
-                Act::Give { ticket, text } => {
-                    report.say(
-                        "clipboard-out",
-                        json!({ "bytes": text.as_ref().map_or(0, String::len) }),
-                    );
-                    screen.give(ticket, text.as_deref())?;
+                Act::Give { ticket, content } => {
+                    report.say("clipboard-out", copied(content.as_ref()));
+                    screen.give(ticket, content)?;
                 }
-                Act::Fetch(transfer) => {
-                    self.fetches.push_back(transfer);
+                Act::Fetch {
+                    transfer,
+                    form,
+                    most,
+                } => {
+                    let wanted = Wanted {
+                        transfer,
+                        form,
+                        most,
+                    };
+                    self.fetches.push_back(wanted);
                     if self.fetches.len() == 1 {
-                        screen.fetch()?;
+                        self.fetch(screen)?;
                     }
                 }
-                Act::Send { transfer, text } => {
-                    report.say("clipboard-in", json!({ "bytes": text.len() }));
-                    self.gate.paste(transfer, text.into_bytes(), now);
+                Act::Send { transfer, content } => {
+                    report.say("clipboard-in", copied(Some(&content)));
+                    self.gate.paste(transfer, content.into_bytes(), now);
                 }
                 Act::Refused(words) => {
                     report.say("refused", json!({ "what": "clipboard", "words": words }));
@@ -505,6 +540,17 @@ impl Services {
         }
         Ok(())
     }
+}
+
+/// How much crossed, and in which form; never what.
+fn copied(content: Option<&Content>) -> serde_json::Value {
+    let form = match content.map(Content::form) {
+        Some(Form::Text) => "text",
+        Some(Form::Picture) => "picture",
+        None => "none",
+    };
+    let bytes = content.map_or(0, |content| content.bytes().len());
+    json!({ "bytes": bytes, "form": form })
 }
 
 /// An app as a supervisor reads it: every text made fit for display, every name of the kind it says it is.

@@ -225,8 +225,12 @@ impl State {
     fn commit(&self, name: Name, host: &mut Host, canvas: &Canvas, (width, height): (u16, u16)) {
         let surface = &host.surface;
         let (width, height) = (i32::from(width), i32::from(height));
+        if let Some(serial) = host.acknowledges.take() {
+            host.xdg.ack_configure(serial);
+        }
+        // A window's geometry is the whole surface unless something else is said. Saying so would end the connection where
+        // the compositor has just taken a menu away: to some, its surface is no window any more.
         if std::mem::take(&mut host.must) {
-            host.xdg.set_window_geometry(0, 0, width, height);
             surface.damage_buffer(0, 0, width, height);
         } else {
             for rect in host.damage.rects() {

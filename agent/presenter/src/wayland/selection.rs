@@ -1,4 +1,4 @@
-//! The host's clipboard on Wayland: owned lazily, asked lazily. Text only. A compositor tells a client of copies only
+//! The host's clipboard on Wayland: owned lazily, asked lazily. A compositor tells a client of copies only
 //! while one of its windows has the keyboard, and lets it copy only after a key or click: what the model wants is
 //! the same.
 //!
@@ -6,8 +6,7 @@
 use super::globals::Globals;
 use super::{Display, State};
 use crate::error::Result;
-use crate::screen::{Heard, Said};
-use medley_wire::limits::CLIPBOARD_BYTES;
+use crate::screen::{Content, Form, Forms, Heard, Said};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::PollFlags;
 use std::collections::BTreeMap;
@@ -15,6 +14,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use wayland_client::protocol::wl_data_device::{self, WlDataDevice};
 use wayland_client::protocol::wl_data_offer::{self, WlDataOffer};
@@ -37,27 +37,34 @@ const TEXTS: [&str; 5] = [
     "TEXT",
 ];
 
-/// A name of text's that an offer has.
+/// What a picture is called.
+const PICTURE: &str = "image/png";
+
+/// Names that an offer has.
 #[derive(Debug, Default)]
-struct Forms {
-    /// The best so far, by its place in [`TEXTS`].
-    best: Mutex<Option<usize>>,
+struct Names {
+    /// The best of text's so far, by its place in [`TEXTS`].
+    text: Mutex<Option<usize>>,
+    /// Whether a picture's is among them.
+    picture: AtomicBool,
 }
 
 /// The clipboard, and what is on its way.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
     device: Option<WlDataDevice>,
-    /// Somebody listens to it.
-    wanted: bool,
+    /// Forms that may cross; none, while nobody listens.
+    wanted: Forms,
     offer: Option<WlDataOffer>,
     source: Option<WlDataSource>,
+    /// Forms in which it is ours.
+    owned: Forms,
     tickets: u32,
     /// Apps that paste, and wait for the guest.
     pastes: BTreeMap<u32, File>,
-    /// Text that goes to an app.
+    /// What goes to an app.
     writes: Vec<Writing>,
-    /// Text that comes from the owner.
+    /// What comes from the owner.
     reading: Option<Reading>,
     /// What can be said without anything coming.
     said: Vec<Said>,
@@ -66,7 +73,7 @@ pub(super) struct Selection {
 #[derive(Debug)]
 struct Writing {
     pipe: File,
-    text: Vec<u8>,
+    bytes: Vec<u8>,
     done: usize,
     until: Instant,
 }
@@ -74,7 +81,10 @@ struct Writing {
 #[derive(Debug)]
 struct Reading {
     pipe: File,
-    text: Vec<u8>,
+    form: Form,
+    /// More bytes are not kept.
+    most: u64,
+    bytes: Vec<u8>,
     until: Instant,
 }
 
@@ -89,7 +99,7 @@ impl Writing {
     /// Writes what goes. Tells whether there is more to write, and time for it.
     fn go_on(&mut self, now: Instant) -> bool {
         loop {
-            match self.pipe.write(&self.text[self.done..]) {
+            match self.pipe.write(&self.bytes[self.done..]) {
                 Ok(0) => return false,
                 Ok(count) => self.done += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return now < self.until,
@@ -103,19 +113,19 @@ impl Writing {
 
 impl Reading {
     /// Reads what is there. Says what came of it, once that is known.
-    fn go_on(&mut self, now: Instant) -> Option<Option<String>> {
+    fn go_on(&mut self, now: Instant) -> Option<Option<Content>> {
         let mut room = [0; 16 << 10];
         loop {
             match self.pipe.read(&mut room) {
-                Ok(0) => return Some(String::from_utf8(std::mem::take(&mut self.text)).ok()),
-                Ok(count) => self.text.extend_from_slice(&room[..count]),
+                Ok(0) => return Some(Content::of(self.form, std::mem::take(&mut self.bytes))),
+                Ok(count) => self.bytes.extend_from_slice(&room[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return (now >= self.until).then_some(None);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Some(None),
             }
-            if self.text.len() as u64 > CLIPBOARD_BYTES {
+            if self.bytes.len() as u64 > self.most {
                 return Some(None);
             }
         }
@@ -149,16 +159,25 @@ impl Selection {
     pub fn go_on(&mut self, now: Instant, heard: &mut Heard) {
         self.writes.retain_mut(|writing| writing.go_on(now));
         if let Some(reading) = &mut self.reading
-            && let Some(text) = reading.go_on(now)
+            && let Some(content) = reading.go_on(now)
         {
             self.reading = None;
-            self.said.push(Said::Text(text));
+            self.said.push(Said::Got(content));
         }
         heard.clipboard.append(&mut self.said);
     }
 
-    fn has_text(&self) -> bool {
-        self.offer.as_ref().and_then(text_of).is_some()
+    /// Forms of what the desktop has, as far as they may cross.
+    fn forms(&self) -> Forms {
+        let has = |form| {
+            let offer = self.offer.as_ref();
+            offer.and_then(|offer| name_of(offer, form)).is_some()
+        };
+        let forms = Forms {
+            text: has(Form::Text),
+            picture: has(Form::Picture),
+        };
+        forms.and(self.wanted)
     }
 
     /// The desktop has another copy, or none, or it is ours.
@@ -166,19 +185,19 @@ impl Selection {
         if let Some(old) = std::mem::replace(&mut self.offer, offer) {
             old.destroy();
         }
-        if self.source.is_none() && self.wanted {
-            self.said.push(Said::Copied(self.has_text()));
+        if self.source.is_none() && self.wanted.any() {
+            self.said.push(Said::Copied(self.forms()));
         }
     }
 
     /// An app pastes what we own.
-    fn pasted(&mut self, fd: OwnedFd) {
+    fn pasted(&mut self, form: Form, fd: OwnedFd) {
         let Some(pipe) = patient_no_more(fd).filter(|_| self.pastes.len() < PASTES) else {
             return;
         };
         self.tickets = self.tickets.wrapping_add(1);
         self.pastes.insert(self.tickets, pipe);
-        self.said.push(Said::Pastes(self.tickets));
+        self.said.push(Said::Pastes(self.tickets, form));
     }
 
     fn drop_source(&mut self) -> bool {
@@ -190,40 +209,55 @@ impl Selection {
     }
 }
 
-/// The best name of text that an offer has.
-fn text_of(offer: &WlDataOffer) -> Option<&'static str> {
-    let forms = offer.data::<Forms>()?;
-    let best = *forms.best.lock().ok()?;
-    TEXTS.get(best?).copied()
+/// The best name of a form that an offer has.
+fn name_of(offer: &WlDataOffer, form: Form) -> Option<&'static str> {
+    let names = offer.data::<Names>()?;
+    match form {
+        Form::Text => {
+            let best = *names.text.lock().ok()?;
+            TEXTS.get(best?).copied()
+        }
+        Form::Picture => names.picture.load(Ordering::Relaxed).then_some(PICTURE),
+    }
+}
+
+/// The form that a name is of.
+fn form_of(name: &str) -> Option<Form> {
+    if name == PICTURE {
+        return Some(Form::Picture);
+    }
+    TEXTS.contains(&name).then_some(Form::Text)
 }
 
 impl Display {
-    /// From now on the clipboard is heard. Tells whether some app has copied something already: that is known once
-    /// a window has the keyboard.
+    /// From now on the clipboard is heard. Tells in which forms some app has copied something already: that is known
+    /// once a window has the keyboard.
     ///
     /// # Errors
     /// None.
-    pub fn clipboard(&mut self) -> Result<bool> {
-        self.state.selection.wanted = true;
-        Ok(self.state.selection.has_text())
+    pub fn clipboard(&mut self, wanted: Forms) -> Result<Forms> {
+        self.state.selection.wanted = wanted;
+        Ok(self.state.selection.forms())
     }
 
     /// The guest's copy becomes the host's.
     ///
     /// # Errors
     /// None.
-    pub fn own(&mut self) -> Result<()> {
+    pub fn own(&mut self, forms: Forms) -> Result<()> {
         let state = &mut self.state;
         let (Some(copies), Some(device)) = (&state.globals.copies, &state.selection.device) else {
             return Ok(());
         };
         let source = copies.create_data_source(&state.qh, ());
-        for name in TEXTS {
+        let names = TEXTS.into_iter().chain([PICTURE]);
+        for name in names.filter(|name| form_of(name).is_some_and(|form| forms.has(form))) {
             source.offer(name.to_owned());
         }
         device.set_selection(Some(&source), state.keyboard.serial);
         state.selection.drop_source();
         state.selection.source = Some(source);
+        state.selection.owned = forms;
         Ok(())
     }
 
@@ -237,14 +271,14 @@ impl Display {
         Ok(())
     }
 
-    /// Asks the owner for its text.
+    /// Asks the owner for its copy.
     ///
     /// # Errors
     /// None.
-    pub fn fetch(&mut self) -> Result<()> {
+    pub fn fetch(&mut self, form: Form, most: u64) -> Result<()> {
         let selection = &mut self.state.selection;
         let asked = selection.offer.as_ref().and_then(|offer| {
-            let name = text_of(offer)?;
+            let name = name_of(offer, form)?;
             let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC).ok()?;
             offer.receive(name.to_owned(), theirs.as_fd());
             patient_no_more(ours)
@@ -253,11 +287,13 @@ impl Display {
             Some(pipe) => {
                 selection.reading = Some(Reading {
                     pipe,
-                    text: Vec::new(),
+                    form,
+                    most,
+                    bytes: Vec::new(),
                     until: Instant::now() + PATIENCE,
                 });
             }
-            None => selection.said.push(Said::Text(None)),
+            None => selection.said.push(Said::Got(None)),
         }
         self.flush()
     }
@@ -266,14 +302,14 @@ impl Display {
     ///
     /// # Errors
     /// None.
-    pub fn give(&mut self, ticket: u32, text: Option<&str>) -> Result<()> {
+    pub fn give(&mut self, ticket: u32, content: Option<Content>) -> Result<()> {
         let selection = &mut self.state.selection;
-        // Without text the pipe ends at once.
-        if let (Some(pipe), Some(text)) = (selection.pastes.remove(&ticket), text) {
+        // Without content the pipe ends at once.
+        if let (Some(pipe), Some(content)) = (selection.pastes.remove(&ticket), content) {
             let now = Instant::now();
             let mut writing = Writing {
                 pipe,
-                text: text.as_bytes().to_vec(),
+                bytes: content.into_bytes(),
                 done: 0,
                 until: now + PATIENCE,
             };
@@ -304,22 +340,26 @@ impl Dispatch<WlDataDevice, ()> for State {
     }
 
     event_created_child!(State, WlDataDevice, [
-        wl_data_device::EVT_DATA_OFFER_OPCODE => (WlDataOffer, Forms::default()),
+        wl_data_device::EVT_DATA_OFFER_OPCODE => (WlDataOffer, Names::default()),
     ]);
 }
 
-impl Dispatch<WlDataOffer, Forms> for State {
+impl Dispatch<WlDataOffer, Names> for State {
     fn event(
         _: &mut Self,
         _: &WlDataOffer,
         event: wl_data_offer::Event,
-        forms: &Forms,
+        names: &Names,
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
-        if let wl_data_offer::Event::Offer { mime_type } = event
-            && let Some(at) = TEXTS.iter().position(|name| *name == mime_type)
-            && let Ok(mut best) = forms.best.lock()
+        let wl_data_offer::Event::Offer { mime_type } = event else {
+            return;
+        };
+        if mime_type == PICTURE {
+            names.picture.store(true, Ordering::Relaxed);
+        } else if let Some(at) = TEXTS.iter().position(|name| *name == mime_type)
+            && let Ok(mut best) = names.text.lock()
         {
             *best = Some(best.map_or(at, |best| best.min(at)));
         }
@@ -337,15 +377,16 @@ impl Dispatch<WlDataSource, ()> for State {
     ) {
         let ours = state.selection.source.as_ref() == Some(source);
         match event {
-            wl_data_source::Event::Send { mime_type, fd }
-                if ours && TEXTS.contains(&&*mime_type) =>
-            {
-                state.selection.pasted(fd);
+            wl_data_source::Event::Send { mime_type, fd } if ours => {
+                let form = form_of(&mime_type);
+                if let Some(form) = form.filter(|form| state.selection.owned.has(*form)) {
+                    state.selection.pasted(form, fd);
+                }
             }
             // Another app copied: what, is told when one of our windows has the keyboard.
             wl_data_source::Event::Cancelled if ours => {
                 state.selection.drop_source();
-                let there = state.selection.has_text();
+                let there = state.selection.forms();
                 state.selection.said.push(Said::Copied(there));
             }
             _ => {}
@@ -373,20 +414,22 @@ mod tests {
         let until = now + PATIENCE;
         let mut writing = Writing {
             pipe: to,
-            text: text.clone(),
+            bytes: text.clone(),
             done: 0,
             until,
         };
         let mut reading = Reading {
             pipe: from,
-            text: Vec::new(),
+            form: Form::Text,
+            most: 1 << 20,
+            bytes: Vec::new(),
             until,
         };
         while writing.go_on(now) {
             assert_eq!(reading.go_on(now), None);
         }
         drop(writing);
-        assert_eq!(reading.go_on(now), Some(String::from_utf8(text).ok()));
+        assert_eq!(reading.go_on(now), Some(Content::of(Form::Text, text)));
     }
 
     #[test]
@@ -395,14 +438,16 @@ mod tests {
         let now = Instant::now();
         let mut reading = Reading {
             pipe: from,
-            text: Vec::new(),
+            form: Form::Text,
+            most: 1 << 20,
+            bytes: Vec::new(),
             until: now + PATIENCE,
         };
         assert_eq!(reading.go_on(now), None);
         assert_eq!(reading.go_on(now + PATIENCE), Some(None));
         let mut writing = Writing {
             pipe: to,
-            text: vec![b'a'; 300_000],
+            bytes: vec![b'a'; 300_000],
             done: 0,
             until: now + PATIENCE,
         };

@@ -75,14 +75,18 @@ impl State {
 impl Dispatch<XdgSurface, Name> for State {
     fn event(
         state: &mut Self,
-        surface: &XdgSurface,
+        _: &XdgSurface,
         event: xdg_surface::Event,
         name: &Name,
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
         if let xdg_surface::Event::Configure { serial } = event {
-            surface.ack_configure(serial);
+            // It is answered with the next commit, when all that came with it was heard: a menu may be taken away in the
+            // same breath, and some compositors end the connection of whoever then answers.
+            if let Some(host) = state.hosts.get_mut(name) {
+                host.acknowledges = Some(serial);
+            }
             state.configured(*name);
         }
     }

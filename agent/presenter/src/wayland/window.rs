@@ -36,6 +36,8 @@ pub(super) struct Host {
     pub buffers: Vec<Buffer>,
     /// The compositor has said how large it may be: it may have pixels now.
     pub configured: bool,
+    /// What it said last, and was not answered yet.
+    pub acknowledges: Option<u32>,
     /// It has pixels.
     pub mapped: bool,
     /// Its size or state is another: the next buffer must not wait.
@@ -220,6 +222,7 @@ impl State {
             damage: Damage::default(),
             buffers: Vec::new(),
             configured: false,
+            acknowledges: None,
             mapped: false,
             must: false,
             awaits: None,

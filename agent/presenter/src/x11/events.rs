@@ -94,6 +94,9 @@ impl Display {
             Event::ConfigureNotify(configure) if configure.window == self.root => *relayout = true,
             Event::ConfigureNotify(configure) => self.configured(&configure, heard)?,
             Event::RandrNotify(_) | Event::RandrScreenChangeNotify(_) => *relayout = true,
+            Event::PropertyNotify(property) if self.is_selection(property.window) => {
+                heard.clipboard.extend(self.selected(&event)?);
+            }
             Event::PropertyNotify(property) => self.property(&property, heard, relayout)?,
             Event::MapNotify(map) => self.seen(map.window, Seen::Visible, heard),
             Event::UnmapNotify(unmap) => self.seen(unmap.window, Seen::Hidden, heard),

@@ -1,6 +1,8 @@
 //! A desktop of its own for each test (an X server and a window manager), a guest that says what the test wants,
 //! and the presenter between them.
 #![allow(dead_code, reason = "each test uses a part of it")]
+pub mod stack;
+
 use medley_link::{End, Greets, Progress};
 use medley_presenter::frame::{Colour, Look};
 use medley_wire::gui::{self, FromGuest, FromHost};
@@ -297,6 +299,12 @@ impl Desk {
     pub fn attributes(&self, window: Window) -> x11rb::protocol::xproto::GetWindowAttributesReply {
         let cookie = self.conn.get_window_attributes(window).unwrap();
         cookie.reply().unwrap()
+    }
+
+    /// Whether a window manages itself; one that is gone does not.
+    pub fn is_unmanaged(&self, window: Window) -> bool {
+        let attributes = self.conn.get_window_attributes(window).unwrap().reply();
+        attributes.is_ok_and(|attributes| attributes.override_redirect)
     }
 
     pub fn property_named(&self, window: Window, name: &str) -> Vec<u32> {

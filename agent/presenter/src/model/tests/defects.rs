@@ -166,7 +166,38 @@ fn qsb_039_unmanaged_windows_cannot_cover_the_screen() {
         covered(&desk)
     );
 
+    // Nor those of two monitors, when one of these goes.
+    let mut desk = Desk::new();
+    let screen = |id, x| Screen {
+        id,
+        rect: rect(x, 0, 1280, 800),
+        work: rect(x, 0, 1280, 800),
+        millimetres: [300, 200],
+        main: id == 1,
+    };
+    desk.host(HostEvent::Layout(
+        Layout::new(vec![screen(1, 0), screen(2, 1280)]).unwrap(),
+    ));
+    desk.focused(1, rect(100, 100, 300, 200));
+    for (window, x) in [(2, 0), (3, 430), (4, 1280), (5, 1710)] {
+        desk.create(window, rect(x, 3, 400, 760)).unwrap();
+        desk.map(window, 1, Kind::PopupMenu, true).unwrap();
+        assert!(!desk.shown[&id(window)].managed, "{window}");
+    }
+    desk.host(HostEvent::Layout(Layout::new(vec![screen(1, 0)]).unwrap()));
+    assert!(covered(&desk) > 0);
+    assert!(
+        covered(&desk) <= 1280 * 800 * 90 / 100,
+        "{}",
+        covered(&desk)
+    );
+    desk.check();
+
     // Nor one that is moved away from where it would be seen.
+    let mut desk = Desk::new();
+    desk.focused(1, rect(100, 100, 300, 200));
+    desk.create(3, rect(0, 33, 400, 300)).unwrap();
+    desk.map(3, 1, Kind::PopupMenu, true).unwrap();
     desk.answer(3);
     desk.wish(3, rect(-32000, 32000, 50, 50), 0).unwrap();
     desk.check();

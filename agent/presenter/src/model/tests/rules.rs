@@ -86,6 +86,41 @@ fn pixels_are_counted_when_they_are_shown() {
     );
 }
 
+/// Windows that wish all at once, before the window manager has answered any of them.
+#[test]
+fn wishes_are_counted_before_they_are_granted() {
+    let mut policy = Policy::new("w");
+    policy.pixels = Some(100 * 100 * 4 * 4);
+    let mut desk = Desk::with(policy);
+    for window in 1..=10 {
+        desk.create(window, rect(0, 0, 10, 10)).unwrap();
+        desk.map(window, 0, Kind::Normal, false).unwrap();
+        desk.answer(window);
+    }
+    desk.clear();
+    for window in 1..=10 {
+        desk.wish(window, rect(0, 0, 100, 100), 0).unwrap();
+    }
+    // They are granted as they were asked for, all of them later.
+    let mut granted = Vec::new();
+    for action in std::mem::take(&mut desk.did) {
+        if let Action::Place { window, rect } = action {
+            granted.push((window, rect));
+        }
+    }
+    assert_eq!(
+        granted.len(),
+        3,
+        "the others would have no room: {granted:?}"
+    );
+    for (window, rect) in granted {
+        desk.host(HostEvent::Moved { window, rect });
+    }
+    assert!(desk.model.pixels_held() <= desk.model.pixel_budget());
+    // What nobody granted in time is not held against the others.
+    desk.wish(1, rect(0, 0, 10, 10), 0).unwrap();
+}
+
 #[test]
 fn one_question_is_open_and_the_hosts_truth_wins() {
     let mut desk = Desk::new();
