@@ -40,5 +40,5 @@ pub use machine::{Capabilities, Exit, GuestMemory, Hypervisor, Machine, State, S
 pub use spec::TapDevice;
 pub use spec::{
     Acceleration, Accelerator, AcceleratorChoice, Boot, Channel, DiskEndpoint, MachineSpec,
-    Network, OnReset, Serial, SharedFolder, SharedMemory,
+    Network, OnReset, Screen, Serial, SharedFolder, SharedMemory,
 };

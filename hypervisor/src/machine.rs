@@ -67,6 +67,8 @@ pub struct Capabilities {
     pub shared_memory: bool,
     /// [`crate::MachineSpec::folders`].
     pub shared_folders: bool,
+    /// [`crate::Screen`].
+    pub screen: bool,
     /// The machine dies with the process that made it, whatever ends that.
     pub dies_with_maker: bool,
 }

@@ -33,6 +33,8 @@ pub struct MachineSpec {
     pub shared_memory: Option<SharedMemory>,
     /// Folders of the host that the guest may mount.
     pub folders: Vec<SharedFolder>,
+    /// The screen, keyboard and pointer of the whole machine. Without it the machine has none of them.
+    pub screen: Option<Screen>,
     /// Which accelerator runs the guest's code.
     pub accelerator: AcceleratorChoice,
     /// What a reboot from inside does.
@@ -225,6 +227,25 @@ pub struct SharedFolder {
     pub socket: PathBuf,
 }
 
+/// A machine's own screen with a keyboard and a pointer, from its firmware's first line on. The guest
+/// needs no agent for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// The Unix socket on which the hypervisor shows it and takes keys (RFB, without a password), as for
+    /// [`Serial::socket`]; but any number of clients may be there at once. Whoever can reach it sees and
+    /// types all: its folder must be this user's alone.
+    pub socket: PathBuf,
+}
+
+impl Screen {
+    /// A screen behind this socket.
+    pub fn new(socket: impl Into<PathBuf>) -> Screen {
+        Screen {
+            socket: socket.into(),
+        }
+    }
+}
+
 /// What a reboot from inside the guest does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnReset {
@@ -276,8 +297,8 @@ pub struct Acceleration {
 }
 
 impl MachineSpec {
-    /// A machine that boots from `disk`, with one processor, 512 MiB, no serial port, no channels
-    /// and no network.
+    /// A machine that boots from `disk`, with one processor, 512 MiB, no serial port, no channels,
+    /// no network and no screen.
     pub fn new(
         name: impl Into<String>,
         disk: DiskEndpoint,
@@ -294,6 +315,7 @@ impl MachineSpec {
             network: Network::default(),
             shared_memory: None,
             folders: Vec::new(),
+            screen: None,
             accelerator: AcceleratorChoice::default(),
             on_reset: OnReset::default(),
             run_dir: run_dir.into(),
@@ -408,7 +430,9 @@ impl MachineSpec {
     /// The sockets on which the hypervisor will listen for this machine.
     pub fn listening_sockets(&self) -> impl Iterator<Item = &Path> {
         let channels = self.channels.iter().map(|channel| channel.socket.as_path());
-        self.serial.socket.as_deref().into_iter().chain(channels)
+        let screen = self.screen.iter().map(|screen| screen.socket.as_path());
+        let serial = self.serial.socket.as_deref().into_iter();
+        serial.chain(channels).chain(screen)
     }
 }
 
@@ -572,6 +596,16 @@ mod tests {
             complaint(|s| s.channels = vec![channel("a", "/tmp/1"), channel("b", "/tmp/1")]);
         assert!(shared.contains("used twice"), "{shared}");
         assert!(complaint(|s| s.channels = vec![channel("a/b", "/tmp/1")]).contains("channels[0]"));
+    }
+
+    #[test]
+    fn a_screen_has_a_socket_of_its_own() {
+        let both = complaint(|s| {
+            s.serial = Serial::socket("/tmp/one");
+            s.screen = Some(Screen::new("/tmp/one"));
+        });
+        assert!(both.contains("used twice"), "{both}");
+        assert!(complaint(|s| s.screen = Some(Screen::new("screen"))).contains("absolute"));
     }
 
     #[cfg(unix)]

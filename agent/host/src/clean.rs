@@ -60,6 +60,10 @@ mod tests {
     fn no_two_workspaces_share_a_folder() {
         assert_eq!(own("office"), "office");
         assert_ne!(own("a b"), own("a-b"));
-        assert!(own("../x").chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
+        assert!(
+            own("../x")
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-')
+        );
     }
 }

@@ -35,6 +35,9 @@ pub struct Likeness {
     pub shared_mib: u32,
     /// Tags of folders, in order.
     pub folders: Vec<String>,
+    /// Whether it has a screen; states of machines that could have none say nothing.
+    #[serde(default)]
+    pub screen: bool,
     /// How the disk is attached.
     pub disk: String,
     /// The kept boot that lies below what was written.
@@ -61,6 +64,7 @@ impl Likeness {
             },
             shared_mib: spec.shared_memory.as_ref().map_or(0, |shared| shared.mib),
             folders: spec.folders.iter().map(|f| f.tag.clone()).collect(),
+            screen: spec.screen.is_some(),
             disk: match spec.disk {
                 medley_hypervisor::DiskEndpoint::NbdUnix { .. } => "nbd".into(),
                 medley_hypervisor::DiskEndpoint::VhostUserBlk { queues, .. } => {

@@ -56,11 +56,13 @@ pub(crate) fn domain(spec: &MachineSpec, how: &Circumstances<'_>) -> Result<Elem
                 .child(element("apic")),
         )
         .child(
-            element("cpu").with("mode", cpu).children(
-                without
-                    .iter()
-                    .map(|name| element("feature").with("policy", "disable").with("name", name)),
-            ),
+            element("cpu")
+                .with("mode", cpu)
+                .children(without.iter().map(|name| {
+                    element("feature")
+                        .with("policy", "disable")
+                        .with("name", name)
+                })),
         )
         .child(element("clock").with("offset", "utc"))
         .child(element("on_poweroff").text("destroy"))

@@ -126,6 +126,8 @@ impl Libvirt {
         for (what, wanted) in [
             ("shared memory", spec.shared_memory.is_some()),
             ("shared folders", !spec.folders.is_empty()),
+            // A screen of libvirt's guesses at locks from what is typed, and cannot be told not to.
+            ("screen", spec.screen.is_some()),
         ] {
             if wanted {
                 let operation = format!("create machine {}", spec.name);
@@ -207,6 +209,7 @@ impl Hypervisor for Libvirt {
             disk_reconnect: self.reconnects,
             shared_memory: false,
             shared_folders: false,
+            screen: false,
             dies_with_maker: self.watched,
             ..self.qemu.capabilities()
         }

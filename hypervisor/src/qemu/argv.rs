@@ -2,7 +2,7 @@
 
 use crate::backend::mac_address;
 use crate::{
-    Accelerator, Boot, DiskEndpoint, MachineSpec, Network, OnReset, Serial, SharedFolder,
+    Accelerator, Boot, DiskEndpoint, MachineSpec, Network, OnReset, Screen, Serial, SharedFolder,
     SharedMemory,
 };
 use serde_json::{Value, json};
@@ -46,6 +46,7 @@ pub(super) fn arguments(
     for (index, folder) in spec.folders.iter().enumerate() {
         args.folder(index, folder);
     }
+    spec.screen.iter().for_each(|it| args.screen(it));
     args.json("-object", json!({"qom-type": "rng-builtin", "id": "rng0"}));
     args.device(json!({"driver": "virtio-rng-pci", "rng": "rng0"}));
     args.device(json!({"driver": "pvpanic"}));
@@ -69,6 +70,8 @@ pub(super) const NETDEV: &str = "net0";
 pub(super) const TAP: &str = "tap0";
 /// The slot on the bus that cards may be plugged into while the machine runs.
 const SLOT: &str = "slot0";
+/// The size that a guest's driver gives a screen which nobody has looked at yet.
+const SCREEN: (u16, u16) = (1280, 800);
 
 /// Where frames go; `None` without a network.
 pub(super) fn netdev(network: &Network) -> Option<Value> {
@@ -225,6 +228,26 @@ impl Arguments {
         self.option("-chardev", format!("socket,id={id},path={path}"));
         let tag = folder.tag.as_str();
         self.device(json!({"driver": "vhost-user-fs-pci", "chardev": id, "tag": tag}));
+    }
+
+    /// A card that firmware can write text on and whose size follows the viewer's window, once the guest
+    /// has a driver for it. Keys go to the PC's own keyboard until the guest has one for the other.
+    /// Locks are the guest's: they are not guessed from what a viewer types. The card is named, or QEMU
+    /// would take Control+Alt with a digit for itself.
+    fn screen(&mut self, screen: &Screen) {
+        self.device(json!({
+            "driver": "virtio-vga",
+            "id": "screen0",
+            "xres": SCREEN.0,
+            "yres": SCREEN.1,
+        }));
+        self.device(json!({"driver": "virtio-keyboard-pci", "id": "keyboard0"}));
+        self.device(json!({"driver": "virtio-tablet-pci", "id": "pointer0"}));
+        let path = escaped(&screen.socket);
+        self.option(
+            "-vnc",
+            format!("unix:{path},display=screen0,share=force-shared,lock-key-sync=off"),
+        );
     }
 
     fn boot(&mut self, boot: &Boot) {
@@ -506,6 +529,22 @@ mod tests {
         assert!(after(&args, "-chardev").contains(&"socket,id=folder0,path=/run/i,,nbox"));
         // The folder's server works in the guest's memory.
         assert!(after(&args, "-machine").contains(&"memory-backend=ram"));
+    }
+
+    #[test]
+    fn a_screen_brings_keyboard_and_pointer() {
+        let names = ["virtio-vga", "virtio-keyboard-pci", "virtio-tablet-pci"];
+        let has = |args: &[String], name: &str| devices(args).iter().any(|d| d["driver"] == name);
+        let blind = args(&spec());
+        assert!(after(&blind, "-vnc").is_empty());
+        assert!(names.iter().all(|name| !has(&blind, name)));
+        let screen = Some(Screen::new("/run/a,b.sock"));
+        let args = args(&MachineSpec { screen, ..spec() });
+        assert!(names.iter().all(|name| has(&args, name)));
+        let vnc = after(&args, "-vnc");
+        assert!(vnc[0].starts_with("unix:/run/a,,b.sock,"), "{vnc:?}");
+        // No other window.
+        assert_eq!(after(&args, "-display"), ["none"]);
     }
 
     #[test]

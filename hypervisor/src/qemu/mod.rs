@@ -164,6 +164,7 @@ impl Hypervisor for Qemu {
             channels: true,
             shared_memory: true,
             shared_folders: true,
+            screen: true,
             dies_with_maker: true,
         }
     }

@@ -87,6 +87,8 @@ enum Command {
     Send(cmd::windows::Send),
     /// List the apps of a guest
     Apps(cmd::windows::Apps),
+    /// Show the whole screen of a machine in a window
+    View(cmd::view::View),
     /// Take a guest's windows off the screen
     Lock(cmd::windows::Lock),
     /// Show a guest's windows again
@@ -211,6 +213,7 @@ fn run(command: Command, ui: Ui, detached: bool) -> Result<()> {
         Command::Open(args) => cmd::windows::open(&args, ui),
         Command::Send(args) => cmd::windows::send(&args, ui),
         Command::Apps(args) => cmd::windows::apps(&args, ui),
+        Command::View(args) => cmd::view::run(args, ui),
         Command::Lock(args) => cmd::windows::lock(&args.folder, true, ui),
         Command::Unlock(args) => cmd::windows::lock(&args.folder, false, ui),
         Command::SessionDisk => cmd::boot::serve_disk(),

@@ -230,6 +230,8 @@ fn medley() -> Result<std::path::PathBuf> {
         "medley-bridge",
         "--package",
         "medley-presenter",
+        "--package",
+        "medley-viewer",
     ])?)
     .context("cannot build medley")?;
     Ok(workspace::target()?.join("debug/medley"))

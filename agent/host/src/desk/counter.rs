@@ -267,7 +267,9 @@ impl Counter {
         let refused = self.until(left, words, &mut told).or_else(|why| {
             // What is said of it must be so in the end: the guest may take it at this very moment.
             if let Some(presenter) = &self.0.lock().presenter {
-                presenter.line().order(&Order::Withdraw { file: number }, None);
+                presenter
+                    .line()
+                    .order(&Order::Withdraw { file: number }, None);
             }
             match self.until(WITHDRAWN, words, &mut told) {
                 Ok(None) => Ok(None),

@@ -126,8 +126,11 @@ fn a_presenter_that_does_not_lock_is_ended_and_the_next_begins_locked() {
     assert!(gone.is_err(), "it shows nothing any more");
     let said = notices.iter().find(|n| n.code == "windows-disobeyed");
     assert!(said.is_some());
-    let locked_again = |state: &mut State| (state.presenter.is_some() && state.locked).then_some(());
-    counter.until(PATIENCE, "the next is locked", locked_again).unwrap();
+    let locked_again =
+        |state: &mut State| (state.presenter.is_some() && state.locked).then_some(());
+    counter
+        .until(PATIENCE, "the next is locked", locked_again)
+        .unwrap();
 }
 
 #[test]

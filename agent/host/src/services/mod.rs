@@ -92,7 +92,11 @@ impl Services {
     /// The inbox cannot be opened, or there can be no threads.
     pub fn new(policy: &ServicesPolicy, workspace: &str, teller: Teller) -> Result<Self> {
         let post = Post::default();
-        if let Some(uri) = policy.print.as_ref().and_then(|print| print.printer.as_ref()) {
+        if let Some(uri) = policy
+            .print
+            .as_ref()
+            .and_then(|print| print.printer.as_ref())
+        {
             // Now, and not when the guest has been told that its first page is on its way.
             medley_print::client::check_address(uri)
                 .map_err(|error| Error::Printer(error.to_string()))?;
@@ -256,7 +260,8 @@ impl Services {
 
     fn is_free(&mut self, transfer: u32) -> bool {
         // Those that were refused or gave up have no thread any more, and no presenter speaks of them again.
-        self.transfers.retain(|_, (_, alive)| alive.strong_count() > 0);
+        self.transfers
+            .retain(|_, (_, alive)| alive.strong_count() > 0);
         self.transfers.len() < TRANSFERS && !self.transfers.contains_key(&transfer)
     }
 

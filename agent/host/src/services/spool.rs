@@ -113,7 +113,9 @@ fn draft(size: u64) -> std::io::Result<File> {
     let refused = match i64::try_from(size) {
         // Nothing to be made ready, or a file system that cannot.
         Ok(0) => None,
-        Ok(size) => nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, size).err(),
+        Ok(size) => {
+            nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, size).err()
+        }
         Err(_) => Some(nix::errno::Errno::EFBIG),
     };
     match refused {

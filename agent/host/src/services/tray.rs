@@ -169,8 +169,11 @@ impl Panel {
 
     /// How long it is until what has changed is to be drawn.
     fn rest(&self, drawn: Instant) -> Duration {
-        let tried = self.tried.map(|tried| LOOK_AGAIN.saturating_sub(tried.elapsed()));
-        PACE.saturating_sub(drawn.elapsed()).max(tried.unwrap_or_default())
+        let tried = self
+            .tried
+            .map(|tried| LOOK_AGAIN.saturating_sub(tried.elapsed()));
+        PACE.saturating_sub(drawn.elapsed())
+            .max(tried.unwrap_or_default())
     }
 
     /// Brings what has changed to the panel.

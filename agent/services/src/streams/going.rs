@@ -120,15 +120,13 @@ impl Outward {
                 if going.opened {
                     news.say(Cancel { stream, own: true });
                 }
-                news.ended
-                    .push_back(Ended::Unsent(going.carries, transfer));
+                news.ended.push_back(Ended::Unsent(going.carries, transfer));
             }
         }
         self.queue.retain(|going| {
             let stays = going.transfer != transfer;
             if !stays {
-                news.ended
-                    .push_back(Ended::Unsent(going.carries, transfer));
+                news.ended.push_back(Ended::Unsent(going.carries, transfer));
             }
             stays
         });

@@ -108,6 +108,7 @@ impl Fake {
                 channels: true,
                 shared_memory: true,
                 shared_folders: true,
+                screen: true,
                 dies_with_maker: true,
             },
             script: Mutex::default(),
@@ -202,6 +203,7 @@ impl Fake {
                 !spec.folders.is_empty(),
                 self.can.shared_folders,
             ),
+            ("a screen", spec.screen.is_some(), self.can.screen),
         ] {
             if wanted && !can {
                 let operation = format!("create machine {}", spec.name);

@@ -4,7 +4,8 @@ use super::life::refused;
 use crate::bench::Bench;
 use anyhow::{Result, ensure};
 use medley_hypervisor::{
-    Boot, Channel, DiskEndpoint, ErrorKind, MachineSpec, Network, SharedFolder, SharedMemory,
+    Boot, Channel, DiskEndpoint, ErrorKind, MachineSpec, Network, Screen, SharedFolder,
+    SharedMemory,
 };
 use std::io::pipe;
 
@@ -136,6 +137,16 @@ pub fn what_it_cannot_do_is_unsupported(bench: &mut Bench<'_>) -> Result<()> {
             "a shared folder",
             MachineSpec {
                 folders,
+                ..spec.clone()
+            },
+        )?;
+    }
+    if !can.screen {
+        let screen = Some(Screen::new(bench.path("run/screen")));
+        refuse(
+            "a screen",
+            MachineSpec {
+                screen,
                 ..spec.clone()
             },
         )?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use medley_hypervisor::qemu::Qemu;
 use medley_hypervisor::{
     Acceleration, AcceleratorChoice, DiskEndpoint, Hypervisor, Machine, MachineSpec, Serial,
@@ -30,6 +30,7 @@ use crate::terminal::Kept;
 use crate::{progress, signals};
 
 mod network;
+pub mod screen;
 mod services;
 mod session;
 mod windows;
@@ -78,12 +79,15 @@ EXAMPLES
     medley boot office.vhd --session office.session --windows --publish all
   Let it hand out documents (scanned, into ~/Workspace-Incoming/office), print, and notify:
     medley boot office.vhd --session office.session --windows --publish all \
-      --files-out --files-types pdf,odt --files-scan clamdscan --print --notes
+      --files-out --files-types pdf,odt --files-scan clamscan --print --notes
   Make it open this desktop's documents, and start its mail program by itself:
     medley boot office.vhd --session office.session --windows --publish all --files-in \
       --handle application/pdf,x-scheme-handler/mailto --autostart Thunderbird
+  With its whole screen, from the firmware on; `medley view office.session` opens it:
+    medley boot office.vhd --session office.session --desktop
   From a script, with a report:
     medley boot office.vhd --script steps.txt --ready-marker 'login:' --timeout 600 --json")]
+#[command(group(ArgGroup::new("shown").args(["windows", "desktop"]).multiple(true)))]
 pub struct Boot {
     #[command(flatten)]
     disk: DiskArgs,
@@ -99,6 +103,8 @@ pub struct Boot {
     sleep: session::SleepArgs,
     #[command(flatten)]
     windows: windows::WindowArgs,
+    #[command(flatten)]
+    screen: screen::ScreenArgs,
     /// The guest's RAM, or `auto` for what suits this host
     #[arg(long, value_name = "MIB|auto", default_value = "auto", value_parser = memory)]
     memory: Memory,
@@ -138,6 +144,12 @@ pub struct Boot {
 }
 
 impl Boot {
+    /// Gives the machine a screen, if it is to have one.
+    fn screen(&self, spec: &mut MachineSpec) -> Option<screen::Place> {
+        let workspace = self.windows.label(&self.disk.disk);
+        self.screen.prepare(spec, workspace, self.windows.colour())
+    }
+
     /// How the guest begins.
     fn boot(&self) -> medley_hypervisor::Boot {
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
@@ -308,12 +320,21 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     spec.serial = Serial::socket(&serial);
     spec.boot = args.boot();
     spec.network = uplink.network();
+    let place = args.screen(&mut spec);
     introduce(ui, &args, &qemu, &acceleration, &memory, &mode, encrypted);
     let mut fields = Fields::default();
     network::introduce(&uplink.report(), &mut fields);
+    if place.is_some() {
+        fields.row(
+            "screen",
+            format!("medley view {}", run_dir.path().display()),
+        );
+    }
     note(ui, &fields);
     let qemu = qemu.with_acceleration(acceleration.clone());
     let machine: Arc<dyn Machine> = Arc::from(qemu.create(&spec)?);
+    let seen = place.map(|place| place.tell(&[run_dir.path()]));
+    let _seen = seen.transpose()?;
     // Whoever watches such a machine reads the log.
     let (notices, _) = channel();
     uplink.lead_to(&machine, false, notices);

@@ -17,4 +17,5 @@ pub mod speed;
 pub mod token;
 pub mod unmount;
 pub mod upkeep;
+pub mod view;
 pub mod windows;

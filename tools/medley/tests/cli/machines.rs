@@ -158,3 +158,20 @@ fn what_cannot_be_planned_is_told() {
         "{error}"
     );
 }
+
+#[test]
+fn a_screen_is_viewed_where_there_is_one() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("a.session")).unwrap();
+    let error = folder.fails(2, "view a.session");
+    assert!(
+        error.contains("no machine shows a screen") && error.contains("--desktop"),
+        "{error}"
+    );
+    folder.write("a.session/screen.json", b"{\"socket\": 1}");
+    let error = folder.fails(5, "view a.session");
+    assert!(error.contains("screen.json"), "{error}");
+    // A name is of windows or of a screen.
+    let ran = folder.run("boot a.vhd --label office");
+    assert!(ran.code == 2 && ran.err.contains("--desktop"), "{ran:?}");
+}

@@ -393,8 +393,5 @@ fn what_is_withdrawn_is_not_given_and_that_is_said_once() {
     assert_eq!(desk.told(), [given(7, None)]);
     desk.order(Order::Withdraw { file: 7 }, None);
     assert_eq!(desk.told(), []);
-    assert!(matches!(
-        desk.order(launch(&[7]), None),
-        Ordered::Launch(_)
-    ));
+    assert!(matches!(desk.order(launch(&[7]), None), Ordered::Launch(_)));
 }

@@ -492,7 +492,10 @@ fn nobody_waits_for_a_file_that_takes_nothing() {
     desk.end(size).unwrap();
     desk.work();
     let (_, acknowledged) = *desk.heard.received.last().unwrap();
-    assert!(0 < acknowledged && acknowledged < 256 << 10, "{acknowledged}");
+    assert!(
+        0 < acknowledged && acknowledged < 256 << 10,
+        "{acknowledged}"
+    );
     assert!(desk.gate.held() as u64 >= size - acknowledged);
     desk.told();
     assert!(desk.gate.deadline().unwrap() <= desk.now + Duration::from_millis(10));

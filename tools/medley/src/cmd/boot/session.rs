@@ -122,6 +122,12 @@ enum Heard {
     Windows(medley_host::Notice),
 }
 
+impl Heard {
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Windows(notice) if notice.code.ends_with("-refused"))
+    }
+}
+
 impl Told {
     /// For people.
     pub fn rows(&self, fields: &mut Fields) {
@@ -184,6 +190,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     spec.boot = args.boot();
     spec.network = uplink.network();
     let ground = args.windows.prepare(&mut spec)?;
+    let place = args.screen(&mut spec);
     let qemu = ready.qemu.with_acceleration(ready.acceleration.clone());
     let revertible = args.revertible;
     let setup = Setup {
@@ -222,6 +229,8 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     notices.tell();
     let mut session = session?;
     session.join(uplink);
+    let seen = place.map(|place| place.tell(&[&folder_path, run_dir.path()]));
+    let _seen = seen.transpose()?;
     if let Some(ground) = ground {
         let booted = session.began() != Began::Resumed;
         // A machine that woke is worth more than its windows.
@@ -389,10 +398,13 @@ impl Notices {
     /// For the report. A guest that goes on for days must not fill our memory.
     fn keep(&self, notice: Heard) {
         let mut heard = self.heard.borrow_mut();
-        match heard.len() < KEPT {
-            true => heard.push(notice),
-            false => self.left_out.set(self.left_out.get() + 1),
+        if heard.len() >= KEPT {
+            // What the guest was refused makes room first: it can be refused as often as it likes.
+            let refused = heard.iter().position(Heard::is_refusal);
+            heard.remove(refused.unwrap_or_default());
+            self.left_out.set(self.left_out.get() + 1);
         }
+        heard.push(notice);
     }
 }
 

@@ -16,6 +16,7 @@ use medley_link::ports;
 use super::services::ServiceArgs;
 use crate::exit::{Failure, Kind, Result};
 use crate::run_dir::RunDir;
+use crate::size;
 
 /// Of the memory that host and guest share for pixels: two frames of a large screen, and some more.
 const POOL_MIB: u32 = 64;
@@ -34,7 +35,7 @@ pub struct WindowArgs {
     #[arg(
         long,
         value_name = "NAME",
-        requires = "windows",
+        requires = "shown",
         help_heading = "Windows"
     )]
     label: Option<String>,
@@ -42,7 +43,7 @@ pub struct WindowArgs {
     #[arg(
         long,
         value_name = "RRGGBB",
-        requires = "windows",
+        requires = "shown",
         default_value = "0000c0",
         value_parser = colour,
         help_heading = "Windows"
@@ -71,6 +72,26 @@ pub struct WindowArgs {
     /// When this desktop may have what was copied in the guest: Super+Shift+C
     #[arg(long, value_enum, default_value_t = Clipboard::Denied, requires = "windows", help_heading = "Windows")]
     clipboard_out: Clipboard,
+    /// Largest picture that may be copied, either way; without it pictures do not cross
+    #[arg(
+        long,
+        value_name = "SIZE",
+        requires = "windows",
+        default_value = "0",
+        value_parser = size::parse,
+        help_heading = "Windows"
+    )]
+    clipboard_pictures: u64,
+    /// Which of this desktop's window systems to use; auto is X11 where it answers (also in a Wayland desktop that has
+    /// both), since only there windows can be put where the guest has them; on Wayland no other program sees them
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = DisplayServer::Auto,
+        requires = "windows",
+        help_heading = "Windows"
+    )]
+    display_server: DisplayServer,
     /// Launch this app of the guest's when it is there, once in a session that boots; may be given more than
     /// once
     #[arg(
@@ -117,6 +138,23 @@ impl Clipboard {
     }
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum DisplayServer {
+    Auto,
+    X11,
+    Wayland,
+}
+
+impl DisplayServer {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::X11 => "x11",
+            Self::Wayland => "wayland",
+        }
+    }
+}
+
 /// What a machine with windows needs before it is made.
 pub struct Ground {
     pool: RunDir,
@@ -133,6 +171,17 @@ pub struct Windows {
 }
 
 impl WindowArgs {
+    /// What the workspace is called.
+    pub fn label(&self, disk: &Path) -> String {
+        let stem = disk.file_stem().unwrap_or_default().to_string_lossy();
+        self.label.clone().unwrap_or_else(|| stem.into_owned())
+    }
+
+    /// The colour of its frames.
+    pub fn colour(&self) -> &str {
+        &self.colour
+    }
+
     /// Adds to a machine what its windows need; nothing, if there are to be none.
     pub fn prepare(&self, spec: &mut MachineSpec) -> Result<Option<Ground>> {
         if !self.windows {
@@ -170,13 +219,15 @@ impl WindowArgs {
         session: &Path,
         booted: bool,
     ) -> Result<Windows> {
-        let stem = disk.file_stem().unwrap_or_default().to_string_lossy();
-        let label = self.label.clone().unwrap_or_else(|| stem.into_owned());
+        let label = self.label(disk);
         let [gui, control, bulk] = ground.sockets;
+        let pictures = self.clipboard_pictures.to_string();
         let options = [
             ("--colour", self.colour.as_str()),
+            ("--clipboard-pictures", &pictures),
             ("--clipboard-in", self.clipboard_in.word()),
             ("--clipboard-out", self.clipboard_out.word()),
+            ("--display-server", self.display_server.word()),
         ];
         let options = options.into_iter().flat_map(|(name, value)| [name, value]);
         let command = Command {

@@ -1,0 +1,253 @@
+//! What a window's events become on the wire: the test is the screen, and hears every message. Here are those that
+//! a machine without an operating system has no use for.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use medley_viewer::rfb::{Say, encoding};
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::mpsc::{Receiver, channel};
+use support::{Desk, PATIENCE, Viewer, wait_for};
+use tempfile::TempDir;
+
+const TITLE: &str = "[office] desktop";
+const SIZE: (u16, u16) = (320, 240);
+const ORANGE: u32 = 0x00ff_8000;
+
+/// A screen.
+struct Screen {
+    stream: UnixStream,
+    heard: Receiver<Vec<u8>>,
+    _dir: TempDir,
+}
+
+impl Screen {
+    /// A screen of one colour, in a window that has the keyboard.
+    fn start(desk: &Desk) -> (Self, Viewer) {
+        Self::named(desk, "office")
+    }
+
+    fn named(desk: &Desk, workspace: &str) -> (Self, Viewer) {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("screen");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let viewer = Viewer::start(desk, &socket, workspace, &[]);
+        let (mut stream, _) = listener.accept().unwrap();
+        let size = [SIZE.0.to_be_bytes(), SIZE.1.to_be_bytes()].concat();
+        for (say, answer) in [
+            (&b"RFB 003.008\n"[..], 12),
+            (&[1, 1], 1),
+            (&[0; 4], 1),
+            (&[&size[..], &[0; 20]].concat(), 20 + 32),
+        ] {
+            stream.write_all(say).unwrap();
+            stream.read_exact(&mut vec![0; answer]).unwrap();
+        }
+        let heard = listen(stream.try_clone().unwrap());
+        let mut screen = Self {
+            stream,
+            heard,
+            _dir: dir,
+        };
+        screen.expect(Say::Ask {
+            changes: false,
+            size: SIZE,
+        });
+        screen.rectangle([0, 0, SIZE.0, SIZE.1], encoding::KEYS, &[]);
+        let pixels = usize::from(SIZE.0) * usize::from(SIZE.1);
+        let pixels = ORANGE.to_le_bytes().repeat(pixels);
+        screen.rectangle([0, 0, SIZE.0, SIZE.1], encoding::RAW, &pixels);
+        let window = desk.window(&format!("[{workspace}] desktop"));
+        desk.focus(window);
+        wait_for("the picture", || {
+            let (_, _, width, _) = desk.place(window);
+            let shot = desk.shot(window);
+            shot.get(usize::from(width) * 100 + 100) == Some(&ORANGE)
+        });
+        (screen, viewer)
+    }
+
+    fn rectangle(&mut self, place: [u16; 4], kind: i32, rest: &[u8]) {
+        let mut bytes = vec![0, 0, 0, 1];
+        place.iter().for_each(|n| bytes.extend(n.to_be_bytes()));
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend(rest);
+        self.stream.write_all(&bytes).unwrap();
+    }
+
+    /// The next message but those that ask for changes.
+    fn next(&mut self) -> Vec<u8> {
+        loop {
+            let message = self.heard.recv_timeout(PATIENCE).expect("a message");
+            if message[..2] != [3, 1] {
+                return message;
+            }
+        }
+    }
+
+    fn expect(&mut self, say: Say) {
+        assert_eq!(self.next(), say.bytes(), "{say:?}");
+    }
+
+    /// These keys and no others come next, whatever the pointer does meanwhile.
+    fn expect_keys(&mut self, keys: &[(u8, bool)]) {
+        for (code, down) in keys.iter().copied() {
+            let mut message = self.next();
+            while message[0] == 5 {
+                message = self.next();
+            }
+            assert_eq!(message, Say::Key { down, code }.bytes(), "{code:x} {down}");
+        }
+    }
+
+    /// Skips messages until this one.
+    fn until(&mut self, say: Say) {
+        while self.next() != say.bytes() {}
+    }
+}
+
+/// Messages, as they come.
+fn listen(mut stream: UnixStream) -> Receiver<Vec<u8>> {
+    let (sender, heard) = channel();
+    std::thread::spawn(move || {
+        let mut kind = [0];
+        while stream.read_exact(&mut kind).is_ok() {
+            let rest = match kind[0] {
+                3 => 9,
+                5 => 5,
+                251 => 23,
+                255 => 11,
+                other => panic!("a message of kind {other}"),
+            };
+            let mut message = vec![0; rest];
+            stream.read_exact(&mut message).unwrap();
+            message.insert(0, kind[0]);
+            let _ = sender.send(message);
+        }
+    });
+    heard
+}
+
+fn placed(buttons: u8, x: u16, y: u16) -> Say {
+    Say::Pointer { buttons, x, y }
+}
+
+#[test]
+fn keys_are_told_by_their_place_and_none_stays_held() {
+    let desk = Desk::new();
+    let (mut screen, _viewer) = Screen::start(&desk);
+    // The key right of Tab, whatever is printed on it; the keypad's Enter has a code of two bytes.
+    desk.tap(16);
+    screen.expect_keys(&[(16, true), (16, false)]);
+    desk.tap(96);
+    screen.expect_keys(&[(0x9c, true), (0x9c, false)]);
+    // Attention: what was held is let go first.
+    desk.key(125, true);
+    desk.key(42, true);
+    desk.tap(32);
+    screen.expect_keys(&[(0xdb, true), (0x2a, true), (0x2a, false), (0xdb, false)]);
+    let three = [0x1d, 0x38, 0xd3];
+    screen.expect_keys(&three.map(|code| (code, true)));
+    screen.expect_keys(&[(0xd3, false), (0x38, false), (0x1d, false)]);
+    desk.key(42, false);
+    desk.key(125, false);
+    // The keyboard goes elsewhere while a key is down.
+    desk.key(30, true);
+    screen.expect_keys(&[(30, true)]);
+    let (mut other, _other) = Screen::named(&desk, "beside");
+    screen.expect_keys(&[(30, false)]);
+    desk.key(30, false);
+    desk.tap(44);
+    other.until(Say::Key {
+        down: true,
+        code: 44,
+    });
+}
+
+#[test]
+fn the_pointer_is_told_where_it_is_or_how_far_it_moved() {
+    let desk = Desk::new();
+    let (mut screen, _viewer) = Screen::start(&desk);
+    let window = desk.window(TITLE);
+    let (left, top, ..) = desk.place(window);
+    desk.point(left + 3 + 100, top + 3 + 50);
+    screen.until(placed(0, 100, 50));
+    desk.button(1, true);
+    screen.until(placed(1, 100, 50));
+    desk.button(1, false);
+    screen.until(placed(0, 100, 50));
+    desk.button(4, true);
+    desk.button(4, false);
+    screen.until(placed(8, 100, 50));
+    screen.until(placed(0, 100, 50));
+
+    // A cursor of the guest's is drawn where the pointer is, and goes with it; nothing of it covers the ring.
+    let cursor = [[0xff, 0, 0, 0].repeat(64), vec![0xff; 8]].concat();
+    screen.rectangle([0, 0, 8, 8], encoding::CURSOR, &cursor);
+    let blue = || desk.shot(window).iter().filter(|it| **it == 0xff).count();
+    wait_for("the cursor", || blue() == 64);
+    desk.point(left + 3 + 316, top + 3 + 236);
+    wait_for("the cursor in the corner", || blue() == 16);
+
+    // A guest that knows no places: a click catches the pointer, and is not told.
+    screen.until(placed(0, 316, 236));
+    screen.rectangle([0, 0, 1, 1], encoding::POINTER, &[]);
+    wait_for("no cursor", || blue() == 0);
+    desk.point(left + 3 + 160, top + 3 + 120);
+    desk.button(1, true);
+    desk.button(1, false);
+    let caught = "[office] desktop (Super+Shift+G gives the pointer back)";
+    wait_for("the pointer to be caught", || {
+        desk.text(window, "_NET_WM_NAME") == caught
+    });
+    // It is put back into the middle now and then, and can be moved further than the window is wide.
+    for _ in 0..40 {
+        desk.nudge(-17, 5);
+        screen.until(placed(0, 0x7fff - 17, 0x7fff + 5));
+    }
+    desk.button(3, true);
+    screen.until(placed(4, 0x7fff, 0x7fff));
+    desk.button(3, false);
+    for down in [true, false] {
+        [125, 42, 34].iter().for_each(|key| desk.key(*key, down));
+    }
+    wait_for("the pointer", || desk.text(window, "_NET_WM_NAME") == TITLE);
+}
+
+#[test]
+fn a_window_that_is_resized_asks_for_a_screen_of_its_size() {
+    let desk = Desk::new();
+    let (mut screen, viewer) = Screen::start(&desk);
+    let window = desk.window(TITLE);
+    desk.resize(window, 646, 486);
+    screen.until(Say::Size(640, 480));
+    // The guest has one, and tells why: a viewer asked.
+    let layout = [
+        &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
+        &[2, 128, 1, 224],
+        &[0; 4],
+    ]
+    .concat();
+    screen.rectangle([1, 0, 640, 480], encoding::SIZE_EXTENDED, &layout);
+    screen.until(Say::Ask {
+        changes: false,
+        size: (640, 480),
+    });
+    assert_eq!(viewer.event("sized")["width"], 640);
+    assert_eq!(desk.place(window).2, 646);
+}
+
+#[test]
+fn a_screen_that_breaks_a_rule_is_left() {
+    let desk = Desk::new();
+    let (mut screen, mut viewer) = Screen::start(&desk);
+    screen.rectangle([319, 0, 2, 1], encoding::RAW, &[0; 8]);
+    let ended = viewer.event("ended");
+    let words = ended["words"].as_str().unwrap();
+    assert!(
+        words.contains("2×1 at 319,0, on a screen of 320×240"),
+        "{words}"
+    );
+    assert_eq!(viewer.code(), 6);
+}

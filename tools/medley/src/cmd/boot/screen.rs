@@ -1,0 +1,159 @@
+//! `medley boot --desktop`: a machine with a screen, and the note by which `medley view` finds it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use medley_hypervisor::{MachineSpec, Screen};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::{Failure, Kind, Result};
+
+/// The note, in the session's folder and in the machine's own.
+const NOTE: &str = "screen.json";
+/// While it is written; whoever takes the folder next sweeps it away.
+const PART: &str = ".medley-screen.part";
+/// A note has a path and two names.
+const NOTE_MAX: u64 = 16 << 10;
+
+/// Options of machines that have a screen.
+#[derive(Debug, Args)]
+pub struct ScreenArgs {
+    /// Give the machine a screen, a keyboard and a pointer; `medley view` shows them, from the firmware's
+    /// first line on. The guest needs no agent for it
+    #[arg(long, help_heading = "Windows")]
+    desktop: bool,
+}
+
+/// Where a machine's screen is, and how its window is to look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The machine's socket.
+    pub socket: PathBuf,
+    /// What the window calls the workspace.
+    pub workspace: String,
+    /// Of its frame, six hexadecimal digits.
+    pub colour: String,
+}
+
+impl ScreenArgs {
+    /// Adds a screen to a machine, if there is to be one.
+    pub fn prepare(
+        &self,
+        spec: &mut MachineSpec,
+        workspace: String,
+        colour: &str,
+    ) -> Option<Place> {
+        let socket = self.desktop.then(|| spec.run_dir.join("screen.sock"))?;
+        spec.screen = Some(Screen::new(&socket));
+        Some(Place {
+            socket,
+            workspace,
+            colour: colour.into(),
+        })
+    }
+}
+
+/// Notes that are there. Dropped, they go.
+pub struct Notes(Vec<PathBuf>);
+
+impl Drop for Notes {
+    fn drop(&mut self) {
+        for note in &self.0 {
+            if let Err(error) = std::fs::remove_file(note) {
+                tracing::debug!(%error, note = %note.display(), "the note stays");
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Says in these folders where the screen is. What an earlier machine said there is over.
+    pub fn tell(&self, folders: &[&Path]) -> Result<Notes> {
+        // Its folder is ours alone, as are all of the machine's sockets; this one takes keys.
+        let private = PermissionsExt::from_mode(0o600);
+        match std::fs::set_permissions(&self.socket, private) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let what = format!("{}: cannot be closed to others", self.socket.display());
+                return Err(Failure::io::<std::io::Error>(what)(error));
+            }
+            _ => {}
+        }
+        let mut notes = Notes(Vec::new());
+        for folder in folders {
+            let note = folder.join(NOTE);
+            self.write(&folder.join(PART), &note)
+                .map_err(Failure::io(format!(
+                    "{}: cannot say where the screen is",
+                    note.display()
+                )))?;
+            notes.0.push(note);
+        }
+        Ok(notes)
+    }
+
+    fn write(&self, part: &Path, note: &Path) -> std::io::Result<()> {
+        // Left by somebody who died while writing it.
+        let _ = std::fs::remove_file(part);
+        let mut options = File::options();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(part)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        std::fs::rename(part, note)
+    }
+
+    /// What a folder says of a screen. A machine that was killed may have left its note behind.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let note = folder.join(NOTE);
+        let mut text = String::new();
+        let read = File::open(&note).and_then(|file| file.take(NOTE_MAX).read_to_string(&mut text));
+        match read {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let what = format!("{}: no machine shows a screen here", folder.display());
+                Err(Failure::usage(what).remedy("start it with medley boot --desktop"))
+            }
+            Err(error) => Err(Failure::io::<std::io::Error>(format!(
+                "{}: cannot be read",
+                note.display()
+            ))(error)),
+            Ok(_) => serde_json::from_str(&text).map_err(|error| {
+                let what = format!("{}: not what medley boot writes: {error}", note.display());
+                Failure::new(Kind::Damaged, what).remedy("start the machine again")
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_there_as_long_as_its_machine_and_for_nobody_else() {
+        let [one, two] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let place = Place {
+            socket: "/run/x/screen.sock".into(),
+            workspace: "office \"1\"".into(),
+            colour: "0000c0".into(),
+        };
+        std::fs::write(one.path().join(NOTE), "of an earlier machine").unwrap();
+        let notes = place.tell(&[one.path(), two.path()]).unwrap();
+        for folder in [&one, &two] {
+            assert_eq!(Place::read(folder.path()).unwrap(), place);
+            let mode = folder.path().join(NOTE).metadata().unwrap().permissions();
+            assert_eq!(mode.mode() & 0o777, 0o600);
+            assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+        }
+        drop(notes);
+        let gone = Place::read(one.path()).unwrap_err();
+        assert_eq!(gone.kind(), Kind::Usage);
+        assert!(gone.to_string().contains("--desktop"), "{gone}");
+        std::fs::write(one.path().join(NOTE), "{}").unwrap();
+        assert_eq!(Place::read(one.path()).unwrap_err().kind(), Kind::Damaged);
+    }
+}
