@@ -42,7 +42,7 @@ pub(crate) fn plain(name: &str) -> String {
     name.chars().take(64).map(plain).collect()
 }
 
-/// The same, and no two names have the same: one that does not look like itself is told by its digest.
+/// The same, and two names are hardly ever the same: one that does not look like itself ends in its digest.
 pub(crate) fn own(name: &str) -> String {
     let mut plain = plain(name);
     if plain != name {

@@ -30,7 +30,12 @@ fn an_icons_own_menu_is_shown_when_it_is_chosen_and_closed_when_nobody_points_at
     let item = stack.presenter.event("tray")["item"].clone();
     let menu = stack.presenter.event("tray-menu");
     let entry = menu["entries"][0]["id"].clone();
-    assert_eq!(stack.presenter.event("tray-icon")["item"], item);
+    // Its picture comes over another channel, before the menu or behind it.
+    let of_item =
+        |event: &serde_json::Value| event["event"] == "tray-icon" && event["item"] == item;
+    if !stack.presenter.seen.iter().any(of_item) {
+        assert_eq!(stack.presenter.event("tray-icon")["item"], item);
+    }
     assert!(stack.popups().is_empty());
 
     let choice = json!({ "order": "tray-choice", "item": item, "entry": entry }).to_string();

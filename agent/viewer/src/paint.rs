@@ -23,8 +23,8 @@ impl Painter<'_> {
         let inside = self.layout.inside();
         for y in 0..height {
             let full = y < inside.y || y >= inside.below();
-            let right = if full { 0 } else { inside.right() };
-            let left = if full { 0 } else { inside.x };
+            let right = if full { 0 } else { inside.right().min(width) };
+            let left = if full { 0 } else { inside.x.min(width) };
             let colour = |x: u32| look.at((x & 0xff) as u16, (y & 0xff) as u16).pixel();
             let row = self.row(y, 0, width);
             for x in (0..left).chain(right..width) {

@@ -1,7 +1,10 @@
 //! Who follows whom: a window the screen, until somebody gives it another size; from then on the guest is asked
 //! to follow the window, once it has rested.
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+/// Sizes that a window may be on its way to.
+const UNDER_WAY: usize = 8;
 /// How long a window must rest before its size is worth telling.
 const RESTED: Duration = Duration::from_millis(250);
 /// No guest is asked for less.
@@ -14,8 +17,8 @@ const MOST: (u16, u16) = (5120, 2160);
 pub struct Sizes {
     /// The window's, as it is.
     window: (u32, u32),
-    /// The window's, as we wished it.
-    ours: Option<(u32, u32)>,
+    /// The window's, as we wished it: the last, and those before it that may not have come yet.
+    ours: VecDeque<(u32, u32)>,
     by_user: bool,
     due: Option<Instant>,
     asked: Option<(u16, u16)>,
@@ -24,11 +27,15 @@ pub struct Sizes {
 impl Sizes {
     /// The screen has another size: the one that the window is to have, if it follows.
     pub fn follow(&mut self, outer: (u32, u32)) -> Option<(u32, u32)> {
-        if self.by_user || self.window == outer {
+        // One that is on its way would come after what is so now.
+        if self.by_user || *self.ours.back().unwrap_or(&self.window) == outer {
             return None;
         }
-        self.ours = Some(outer);
-        self.ours
+        if self.ours.len() == UNDER_WAY {
+            self.ours.pop_front();
+        }
+        self.ours.push_back(outer);
+        Some(outer)
     }
 
     /// The window has this size now.
@@ -37,7 +44,9 @@ impl Sizes {
             return;
         }
         self.window = window;
-        if self.ours == Some(window) {
+        if let Some(at) = self.ours.iter().position(|ours| *ours == window) {
+            // Those before it will not come any more; it stays, for its echo.
+            self.ours.drain(..at);
             return;
         }
         self.by_user = true;

@@ -185,6 +185,8 @@ pub enum Broken {
     Place,
     /// More bytes than were announced, or an end before all have come.
     Size,
+    /// More chunks than may go unacknowledged.
+    Ahead,
 }
 
 impl fmt::Display for Broken {
@@ -196,6 +198,7 @@ impl fmt::Display for Broken {
             Self::TooLarge => "a stream is larger than its kind may be",
             Self::Place => "a chunk is empty or not where the last one ended",
             Self::Size => "a stream does not have the size that it announced",
+            Self::Ahead => "a stream does not wait until its chunks are dealt with",
         })?;
         f.write_str("; the connection must be closed and begun anew")
     }

@@ -250,10 +250,18 @@ impl Keeper {
             }
             Event::Locked => {
                 state.locked = true;
-                state.wants_lock = true;
+                // Somebody pressed the chord; but who has asked for an unlock since will have it.
+                if state.lock_order != Some(false) {
+                    (state.wants_lock, state.lock_order) = (true, None);
+                }
                 locked = true;
             }
-            Event::Unlocked => state.locked = false,
+            Event::Unlocked => {
+                state.locked = false;
+                if state.lock_order != Some(true) {
+                    (state.wants_lock, state.lock_order) = (false, None);
+                }
+            }
             _ => {}
         });
         if locked {

@@ -42,6 +42,8 @@ pub(super) struct State {
     pub locked: bool,
     /// No presenter shall show anything.
     pub wants_lock: bool,
+    /// What the presenter was told last, and has not said that it has done: to lock, or to unlock.
+    pub lock_order: Option<bool>,
     /// Nobody shows windows any more, and why.
     pub over: Option<String>,
     /// It shall end.
@@ -57,10 +59,15 @@ impl State {
         self.requests.clear();
         self.said.clear();
         self.locked = false;
+        self.lock_order = None;
         self.launched.clear();
         self.shown.clear();
         self.given.clear();
         self.windows = 0;
+        // Somebody may have locked it while this one was being started.
+        if self.wants_lock {
+            presenter.line().tell("lock");
+        }
         self.presenter = Some(presenter);
     }
 }

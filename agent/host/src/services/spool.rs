@@ -88,39 +88,24 @@ impl Spool {
         let failed = |error: std::io::Error| (Refusal::Failed, error.to_string());
         let (intake, writes, fate) = Intake::new(job.size).map_err(failed)?;
         let (teller, policy) = (self.teller.clone(), self.policy.clone());
-        let alive = self.busy.spawn("print-in", move || match draft(job.size) {
-            Ok(file) => {
-                reply(Ok(writes));
-                receive(intake, file, &job, &policy, &teller);
-            }
-            Err(error) => {
-                teller.say(refused(&job, &error));
-                reply(Err(Refusal::Failed));
-            }
-        });
+        let alive = self
+            .busy
+            .spawn("print-in", move || match tempfile::tempfile_in(FOLDER) {
+                Ok(file) => {
+                    reply(Ok(writes));
+                    receive(intake, file, &job, &policy, &teller);
+                }
+                Err(error) => {
+                    teller.say(refused(&job, &error));
+                    reply(Err(Refusal::Failed));
+                }
+            });
         Ok((fate, alive.map_err(failed)?))
     }
 
     /// Waits until what has come whole was handed over or refused: no longer than this. Whether it was.
     pub fn finish(&self, until: Instant) -> bool {
         self.busy.wait(until)
-    }
-}
-
-/// A file without a name, with room for all of it.
-fn draft(size: u64) -> std::io::Result<File> {
-    let file = tempfile::tempfile_in(FOLDER).or_else(|_| tempfile::tempfile())?;
-    let refused = match i64::try_from(size) {
-        // Nothing to be made ready, or a file system that cannot.
-        Ok(0) => None,
-        Ok(size) => {
-            nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, size).err()
-        }
-        Err(_) => Some(nix::errno::Errno::EFBIG),
-    };
-    match refused {
-        None | Some(nix::errno::Errno::EOPNOTSUPP) => Ok(file),
-        Some(errno) => Err(errno.into()),
     }
 }
 

@@ -19,12 +19,12 @@ impl Model {
     pub(super) fn is_by_tray(&self, mapped: Mapped, now: Duration) -> Option<Duration> {
         let menu = matches!(mapped.kind, Kind::PopupMenu | Kind::DropdownMenu);
         let clicked = self.tray.is_some_and(|until| now <= until);
-        let more = |parent: WindowId| {
-            let parent = self.windows.get(&parent);
-            parent.is_some_and(|parent| parent.by_tray.is_some())
-        };
-        let more = mapped.parent.is_some_and(more) || self.pointer.is_some_and(more);
-        (menu && !mapped.managed && (clicked || more)).then(|| now + STAYS)
+        let until = |parent: WindowId| self.windows.get(&parent)?.by_tray;
+        // A menu out of another stays no longer than that one would: only pointing prolongs it.
+        let more = self.pointer.and_then(until).map(|_| now + STAYS);
+        let more = more.or_else(|| mapped.parent.and_then(until));
+        let stays = if clicked { Some(now + STAYS) } else { more };
+        stays.filter(|_| menu && !mapped.managed)
     }
 
     /// Takes menus away at which nobody has pointed for a while. Their apps hold the guest's keyboard and pointer, and

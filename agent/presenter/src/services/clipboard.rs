@@ -226,6 +226,10 @@ impl Clipboard {
     pub fn lock(&mut self, out: &mut Vec<Act>) {
         self.theirs = None;
         self.drop_pastes(out);
+        let asked: Vec<_> = self.fetches.keys().copied().collect();
+        for transfer in asked {
+            self.answer(transfer, Verdict::Policy, out);
+        }
         if self.owned.take().is_some() {
             out.push(Act::Disown);
         }
@@ -351,7 +355,7 @@ impl Clipboard {
             Form::Text => std::str::from_utf8(bytes)
                 .ok()
                 .map(|text| Content::Text(harmless(text))),
-            Form::Picture => remade(bytes, CLIPBOARD_BYTES).map(Content::Picture),
+            Form::Picture => remade(bytes, self.policy.most(form)).map(Content::Picture),
         });
         self.give(transfer, content, out);
     }

@@ -3,8 +3,8 @@
 use png::{BitDepth, ColorType, Compression, Decoder, Encoder, Limits, Transformations};
 use std::io::Cursor;
 
-/// Pixels of the largest picture: a screen of four times 4K in each direction would not be copied whole.
-const PIXELS: u64 = 16 << 20;
+/// Pixels of the largest picture: a screen of 4K, with room to spare. It is decoded where chords are heard, too.
+const PIXELS: u64 = 9 << 20;
 
 /// Bytes that the decoder may take besides the pixels.
 const WORK: usize = 16 << 20;

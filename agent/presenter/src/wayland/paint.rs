@@ -215,7 +215,9 @@ impl State {
         };
         let mut buffer = host.buffers.remove(at);
         let painted = self.painter.catch_up(&mut buffer, host, canvas);
-        buffer.attach(&host.surface);
+        if painted.is_ok() {
+            buffer.attach(&host.surface);
+        }
         host.buffers.insert(at, buffer);
         painted?;
         self.commit(name, host, canvas, size);

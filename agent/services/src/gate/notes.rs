@@ -14,6 +14,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Notifications that are there at once.
 const LIVE: usize = 32;
 
+/// Notifications that are kept while nothing may be shown: no more than are shown at once then.
+const KEPT: usize = AT_ONCE as usize;
+
 /// What is shown.
 #[derive(Debug)]
 pub struct Notes {
@@ -56,6 +59,12 @@ impl Notes {
                 kept.retain(|(note, _)| *note != id);
                 if !matches!(event, Event::NoteGone { .. }) {
                     kept.push_back((id, event));
+                }
+                if kept.len() > KEPT
+                    && let Some((oldest, _)) = kept.pop_front()
+                {
+                    self.live.retain(|(note, _)| *note != oldest);
+                    out.say(closed(oldest));
                 }
             }
             None => out.tell(event),

@@ -86,6 +86,8 @@ impl Trays {
             }
             self.items.insert(id, item);
         }
+        // An item before its picture and its menu: of those that nobody knows nothing is taken.
+        self.turns = self.news.keys().copied().collect();
         self.pump(now, out);
     }
 

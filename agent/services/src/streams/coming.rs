@@ -3,7 +3,7 @@
 //! told only of what is written.
 use super::{Ended, News, Sink};
 use medley_wire::bulk::{Broken, Cancel, Carries, Chunk, End, Intake, Open};
-use medley_wire::limits::STREAMS;
+use medley_wire::limits::{CHUNK_BYTES, CHUNKS_IN_FLIGHT, STREAMS};
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -17,7 +17,10 @@ enum Room {
     File(Backlog),
 }
 
-/// A file, and what it did not take yet: as much as a guest may send unacknowledged.
+/// What a guest may send unacknowledged.
+const AHEAD: usize = CHUNKS_IN_FLIGHT as usize * CHUNK_BYTES;
+
+/// A file, and what it did not take yet: at most what a guest may send unacknowledged.
 struct Backlog {
     file: File,
     waiting: Vec<u8>,
@@ -45,6 +48,9 @@ impl Backlog {
         self.written += taken;
         if self.len() == 0 {
             (self.waiting, self.written) = (Vec::new(), 0);
+        } else if self.written >= AHEAD {
+            self.waiting.drain(..self.written);
+            self.written = 0;
         }
         Ok(taken > 0)
     }
@@ -78,6 +84,7 @@ impl fmt::Debug for Room {
 /// What comes over one stream, if somebody waits for it.
 #[derive(Debug)]
 struct Coming {
+    stream: u8,
     carries: Carries,
     transfer: u32,
     room: Room,
@@ -128,6 +135,7 @@ impl Inward {
         };
         if let Some(slot) = self.coming.get_mut(stream) {
             *slot = Some(Coming {
+                stream: open.stream,
                 carries: open.carries,
                 transfer: open.transfer,
                 room,
@@ -154,6 +162,10 @@ impl Inward {
             Room::Memory(bytes) => {
                 bytes.extend_from_slice(chunk.data.0);
                 Ok(0)
+            }
+            // Who waits as it should is never told of more than is written, and so never has more than that waiting.
+            Room::File(backlog) if backlog.len() + chunk.data.0.len() > AHEAD => {
+                return Err(Broken::Ahead);
             }
             Room::File(backlog) => backlog.add(chunk.data.0).map(|()| backlog.len()),
         };
@@ -199,25 +211,33 @@ impl Inward {
         for stream in broken {
             self.stop(stream, news);
         }
+        let mut broken = Vec::new();
         self.draining.retain_mut(|coming| {
             let Room::File(backlog) = &mut coming.room else {
                 return false;
             };
             let (carries, transfer) = (coming.carries, coming.transfer);
-            let ended = match backlog.pump() {
-                Ok(moved) if backlog.len() > 0 => {
-                    if moved {
-                        coming.moved = now;
-                    }
-                    blocked = true;
-                    return true;
-                }
-                Ok(_) => Ended::Came(carries, transfer, coming.come, None),
-                Err(_) => Ended::Broke(carries, transfer),
+            let Ok(moved) = backlog.pump() else {
+                broken.push(coming.stream);
+                news.ended.push_back(Ended::Broke(carries, transfer));
+                return false;
             };
+            if moved {
+                coming.moved = now;
+                // A guest is done when it hears that the last byte is.
+                news.acknowledge(coming.stream, coming.come - backlog.len() as u64);
+            }
+            if backlog.len() > 0 {
+                blocked = true;
+                return true;
+            }
+            let ended = Ended::Came(carries, transfer, coming.come, None);
             news.ended.push_back(ended);
             false
         });
+        for stream in broken {
+            self.unwant(stream, news);
+        }
         if blocked {
             self.again = Some(now + AGAIN);
         }
@@ -273,14 +293,19 @@ impl Inward {
                 self.stop(stream, news);
             }
         }
+        let mut broken = Vec::new();
         self.draining.retain(|coming| {
             let stays = !old(coming.moved);
             if !stays {
                 let (carries, transfer) = (coming.carries, coming.transfer);
+                broken.push(coming.stream);
                 news.ended.push_back(Ended::Broke(carries, transfer));
             }
             stays
         });
+        for stream in broken {
+            self.unwant(stream, news);
+        }
     }
 
     fn unwant(&mut self, stream: u8, news: &mut News) {

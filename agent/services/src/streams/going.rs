@@ -30,6 +30,9 @@ enum Step {
     Full,
 }
 
+/// Pastes that are on their way from memory, and bytes of all of them, unless one alone has more.
+const MEMORY: (usize, u64) = (2 * STREAMS, 64 << 20);
+
 #[derive(Debug, Default)]
 pub struct Outward {
     going: [Option<Going>; STREAMS],
@@ -51,7 +54,16 @@ impl Outward {
         source: Source,
         size: u64,
         now: Duration,
+        news: &mut News,
     ) {
+        // What somebody copied is held in memory, and a guest that takes nothing can ask for it again and again.
+        if matches!(source, Source::Memory(_)) {
+            let held = self.in_memory();
+            if held.0 >= MEMORY.0 || held.1 > 0 && held.1 + size > MEMORY.1 {
+                news.ended.push_back(Ended::Unsent(carries, transfer));
+                return;
+            }
+        }
         self.queue.push_back(Going {
             carries,
             transfer,
@@ -113,10 +125,10 @@ impl Outward {
         }
     }
 
-    /// Ends what a transfer sends.
+    /// Ends what a transfer sends, unless all of it is sent: the guest says soon that it has it.
     pub fn withdraw(&mut self, transfer: u32, news: &mut News) {
         for (stream, slot) in (0..).zip(&mut self.going) {
-            if let Some(going) = slot.take_if(|going| going.transfer == transfer) {
+            if let Some(going) = slot.take_if(|going| going.transfer == transfer && !going.whole) {
                 if going.opened {
                     news.say(Cancel { stream, own: true });
                 }
@@ -130,6 +142,16 @@ impl Outward {
             }
             stays
         });
+    }
+
+    /// How many are sent from memory, and their bytes.
+    fn in_memory(&self) -> (usize, u64) {
+        let all = self.going.iter().flatten().chain(&self.queue);
+        let sizes = all.filter_map(|going| match &going.source {
+            Source::Memory(bytes) => Some(bytes.len() as u64),
+            Source::File(_) => None,
+        });
+        sizes.fold((0, 0), |(count, sum), size| (count + 1, sum + size))
     }
 
     fn is_idle(&self) -> bool {

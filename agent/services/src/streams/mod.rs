@@ -182,7 +182,8 @@ impl Streams {
         size: u64,
         now: Duration,
     ) {
-        self.outward.send(carries, transfer, source, size, now);
+        self.outward
+            .send(carries, transfer, source, size, now, &mut self.news);
     }
 
     /// Sends no more of a transfer.

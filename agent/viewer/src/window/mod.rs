@@ -233,6 +233,11 @@ impl App<'_> {
         if window.fullscreen().is_some() || window.is_maximized() {
             return;
         }
+        // As large as the monitor at most: what cannot be seen of the ring says nothing.
+        let room = window.current_monitor().map(|monitor| monitor.size());
+        let outer = room.filter(|room| room.width > 0).map_or(outer, |room| {
+            (outer.0.min(room.width), outer.1.min(room.height))
+        });
         if let Some((width, height)) = self.sizes.follow(outer) {
             let granted = window.request_inner_size(PhysicalSize::new(width, height));
             if let Some(size) = granted {

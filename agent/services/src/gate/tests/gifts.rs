@@ -377,7 +377,8 @@ fn what_is_withdrawn_is_not_given_and_that_is_said_once() {
     desk.work();
     assert_eq!((desk.told(), desk.heard.opened.len()), (vec![], 0));
     // On its way.
-    welcome(&mut desk, 6, 4, written(b"abcd"));
+    let size = (CHUNK_BYTES * (CHUNKS_IN_FLIGHT as usize + 1)) as u64;
+    welcome(&mut desk, 6, size, written(&pattern(size as usize)));
     desk.work();
     desk.order(Order::Withdraw { file: 6 }, None);
     assert_eq!(desk.told(), [given(6, Some(Refusal::Failed))]);
@@ -385,9 +386,11 @@ fn what_is_withdrawn_is_not_given_and_that_is_said_once() {
     assert_eq!(desk.heard.cancelled, [(0, true)]);
     desk.bulk(received(0, 4)).unwrap();
     assert_eq!(desk.told(), []);
-    // When the guest has it, it has it.
+    // When the guest has it, it has it, though it has not said so yet.
     welcome(&mut desk, 7, 4, written(b"abcd"));
     desk.work();
+    desk.order(Order::Withdraw { file: 7 }, None);
+    assert_eq!(desk.told(), []);
     let stream = desk.heard.opened.last().unwrap().stream;
     desk.bulk(received(stream, 4)).unwrap();
     assert_eq!(desk.told(), [given(7, None)]);

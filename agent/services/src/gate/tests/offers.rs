@@ -517,7 +517,40 @@ fn nobody_waits_for_a_file_that_takes_nothing() {
     }
     assert_eq!(told, [Event::Came { transfer: 1, size }]);
     assert_eq!(desk.gate.held(), 0);
+    desk.work();
+    let last = *desk.heard.received.last().unwrap();
+    assert_eq!(last, (0, size), "the guest hears that it is done");
     assert_eq!(reader.join().unwrap().len() as u64, size);
+}
+
+#[test]
+fn what_waits_is_no_more_than_may_be_unacknowledged() {
+    let mut desk = both();
+    desk.say(file_offer(7, "a.bin", 256 << 20)).unwrap();
+    let (mut reads, writes) = std::io::pipe().unwrap();
+    never_block(&writes);
+    let file = File::from(OwnedFd::from(writes));
+    desk.order(Order::Take { transfer: 1 }, Some(file));
+    desk.open(7, Carries::File, 256 << 20).unwrap();
+    // A disk that is slower than the guest, which waits as it should: the backlog is never empty, and does not grow.
+    let (piece, mut read) = ([7; 256 << 10], vec![0; 48 << 10]);
+    let (mut sent, mut acknowledged) = (0, 0);
+    for _ in 0..2000 {
+        while sent - acknowledged <= 3 * (256 << 10) {
+            desk.chunk(sent, &piece).unwrap();
+            sent += 256 << 10;
+        }
+        reads.read_exact(&mut read).unwrap();
+        desk.now += Duration::from_millis(10);
+        desk.gate.tick(desk.now);
+        desk.work();
+        acknowledged = desk.heard.received.last().map_or(0, |last| last.1);
+        assert!(desk.gate.held() <= 2 << 20, "{}", desk.gate.held());
+    }
+    assert!(sent > 32 << 20, "{sent}");
+    // One that does not wait ends the connection.
+    let all = (0..8).try_for_each(|n| desk.chunk(sent + n * (256 << 10), &piece));
+    assert!(matches!(all, Err(Violation::Stream(_))), "{all:?}");
 }
 
 #[test]
@@ -537,6 +570,8 @@ fn one_that_never_takes_anything_breaks_off() {
     desk.pass(31);
     assert_eq!(desk.told(), [broke(1)]);
     assert_eq!(desk.gate.held(), 0);
+    desk.work();
+    assert_eq!(desk.heard.cancelled, [(0, false)], "the guest hears of it");
 }
 
 #[test]

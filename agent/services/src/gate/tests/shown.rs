@@ -409,6 +409,7 @@ fn a_locked_workspace_shows_nothing_and_hears_no_clicks() {
     desk.say(NoteGone { id: 3 }).unwrap();
     desk.say(tray(5, "mail (1)")).unwrap();
     desk.say(tray(6, "new")).unwrap();
+    desk.say(menu(5, &[(1, 0), (2, 0)])).unwrap();
     desk.say(url("https://example.org/")).unwrap();
     assert_eq!(desk.told(), [Event::Refused { what: "url".into() }]);
     for order in [
@@ -434,7 +435,7 @@ fn a_locked_workspace_shows_nothing_and_hears_no_clicks() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(told, ["meanwhile", "5 mail (1)", "6 new", "5 menu"]);
+    assert_eq!(told, ["meanwhile", "5 mail (1)", "5 menu", "6 new"]);
     desk.order(Order::TrayChoice { item: 5, entry: 1 }, None);
     desk.order(Order::NoteAnswer { note: 2, button: 1 }, None);
     assert_eq!(desk.said().len(), 2);
