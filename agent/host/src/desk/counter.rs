@@ -318,14 +318,22 @@ impl Counter {
         };
         let words = "the windows do not obey";
         if locked && self.until(limit.min(OBEYS), words, obeyed).is_err() {
-            // Perhaps a guest has taken it over. The next one begins locked.
-            let presenter = self.0.lock().presenter.take();
-            self.0.teller.say(Notice::new(
-                "windows-disobeyed",
-                "the presenter did not take the guest's windows off the screen, and was ended",
-            ));
-            drop(presenter);
-            self.0.changed.notify_all();
+            // Perhaps a guest has taken it over. The next one begins locked. One that obeyed just now stays.
+            let disobedient = {
+                let mut state = self.0.lock();
+                if state.locked {
+                    None
+                } else {
+                    state.presenter.take()
+                }
+            };
+            if let Some(presenter) = disobedient {
+                let words =
+                    "the presenter did not take the guest's windows off the screen, and was ended";
+                self.0.teller.say(Notice::new("windows-disobeyed", words));
+                drop(presenter);
+                self.0.changed.notify_all();
+            }
         }
         self.until(limit, words, obeyed)
     }
