@@ -461,6 +461,8 @@ fn tray_app() {
     }
 }
 
+/// An app with an item. The watcher should be there before it: the library of this app asks first and listens
+/// afterwards, so that it never hears of one that comes between the two.
 fn begin_tray_app(bus: &Bus) -> (Process, ChildStdin, Receiver<String>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "tray_app", "--nocapture"])
@@ -486,6 +488,8 @@ fn begin_tray_app(bus: &Bus) -> (Process, ChildStdin, Receiver<String>) {
 #[test]
 fn tray_items_are_shown_and_used_on_the_host() {
     let mut desk = start(Allowed::TRAY);
+    let looks = desk.bus.connect();
+    desk.owned(&looks, TRAY, true);
     let (app, mut input, heard) = begin_tray_app(&desk.bus);
     desk.until("the item", |host| {
         let mut trays = host.model.trays.iter();

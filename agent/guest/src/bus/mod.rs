@@ -147,6 +147,8 @@ struct Shared {
     connection: Mutex<Option<Connection>>,
     notes_allowed: AtomicBool,
     tray_allowed: AtomicBool,
+    /// Who takes or gives back names; two at a time would undo one another's work.
+    naming: async_lock::Mutex<()>,
     /// The last number of a notification.
     note: AtomicU32,
     items: Mutex<Items>,
@@ -190,6 +192,7 @@ impl Bus {
             connection: Mutex::new(None),
             notes_allowed: AtomicBool::new(false),
             tray_allowed: AtomicBool::new(false),
+            naming: async_lock::Mutex::new(()),
             note: AtomicU32::new(0),
             items: Mutex::default(),
         });
@@ -365,6 +368,7 @@ fn connect(address: &str, shared: &Arc<Shared>) -> zbus::Result<(Connection, Mes
 /// Takes the names of what is allowed, and gives back those of what is not. A name that another program has stays
 /// with it, and comes to the agent when that ends.
 async fn own_names(shared: Arc<Shared>, connection: Connection) -> zbus::Result<()> {
+    let _one = shared.naming.lock().await;
     for (name, allowed) in [
         (NOTES_NAME, &shared.notes_allowed),
         (TRAY_NAME, &shared.tray_allowed),
