@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use medley_hostile::judge::Desktop;
-use medley_tests::{Guest, Running, Workspace};
+use medley_tests::{Guest, Running, Workspace, run};
 use nix::sys::signal::Signal;
 
 const TINY: &str = "MEDLEY_GUEST_TINY";
@@ -73,13 +73,11 @@ impl View {
         Ok((0..height).map(row).collect())
     }
 
-    /// The machine has ended, and so has the window.
-    fn ended(mut self) -> Result<()> {
+    /// The window has ended because of that.
+    fn ended(mut self, why: &str) -> Result<()> {
         let (status, said) = self.running.wait(LIMIT)?;
-        ensure!(
-            status.success() && said.contains("\"machine\""),
-            "{status}\n{said}"
-        );
+        let why = format!("\"{why}\"");
+        ensure!(status.success() && said.contains(&why), "{status}\n{said}");
         Ok(())
     }
 }
@@ -155,11 +153,28 @@ fn guest_tiny_is_logged_into_on_its_whole_screen_which_sleeps_and_wakes() -> Res
         );
     };
 
+    // A session that is locked shows nothing, and nothing anew.
+    let folder = workspace.session_folder();
+    run(workspace.medley(&["lock"]).arg(&folder))?;
+    view.ended("lock")?;
+    let (status, said) = Running::start({
+        let mut view = workspace.medley(&["view"]);
+        view.arg(&folder).env("DISPLAY", &desktop.name);
+        view
+    })?
+    .wait(LIMIT)?;
+    ensure!(
+        !status.success() && said.contains("medley unlock"),
+        "{status}\n{said}"
+    );
+    run(workspace.medley(&["unlock"]).arg(&folder))?;
+    let view = View::open(&workspace, &desktop)?;
+
     // It sleeps; without its screen it does not wake, with it the words are there again.
     guest.running.signal(Signal::SIGUSR1)?;
     let (status, said) = guest.running.wait(LIMIT)?;
     ensure!(status.success(), "{status}\n{said}");
-    view.ended()?;
+    view.ended("machine")?;
     let mut blind = Running::start(workspace.booting(&MACHINE[..3]))?;
     let (status, said) = blind.wait(LIMIT)?;
     ensure!(
@@ -181,6 +196,6 @@ fn guest_tiny_is_logged_into_on_its_whole_screen_which_sleeps_and_wakes() -> Res
     view.enter(&desktop, "echo again >/tmp/typed")?;
     guest.until("cat /tmp/typed", "again")?;
     guest.end()?;
-    view.ended()?;
+    view.ended("machine")?;
     workspace.assert_nothing_left()
 }

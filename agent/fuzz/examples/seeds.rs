@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use medley_rfb::encoding;
 use medley_sealing::{Options, WrappingKey, seal};
 use medley_wire::gui::{FromGuest, FromHost};
 use medley_wire::record::{Record, Recorder, Replayer};
@@ -38,6 +39,7 @@ fn main() {
     states(&corpus);
     apps(&corpus);
     requests(&corpus);
+    screens(&corpus);
 }
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -243,6 +245,46 @@ fn states(corpus: &Corpus) {
             &[&head(packed.len(), 3000, kind), &packed],
         );
     }
+}
+
+/// What a machine's screen says, a message of each kind, with a greeting and without.
+fn screens(corpus: &Corpus) {
+    let head = |place: [u16; 4], kind: i32| {
+        let place = place.iter().flat_map(|n| n.to_be_bytes());
+        place.chain(kind.to_be_bytes()).collect::<Vec<u8>>()
+    };
+    let update = |rectangles: &[&[u8]]| {
+        let count = rectangles.len() as u16;
+        [&[0, 0][..], &count.to_be_bytes(), &rectangles.concat()].concat()
+    };
+    let raw = [head([2, 1, 3, 2], encoding::RAW), vec![7; 24]].concat();
+    let copy = [head([10, 5, 3, 2], encoding::COPY), vec![0, 2, 0, 1]].concat();
+    let arrow = [head([4, 1, 9, 2], encoding::CURSOR), vec![0x80; 18 * 4 + 4]].concat();
+    let size = [
+        head([1, 4, 20, 10], encoding::SIZE_EXTENDED),
+        vec![1; 4 + 16],
+    ]
+    .concat();
+    let pixels = update(&[&raw, &copy]);
+    let ways = update(&[
+        &head([1, 0, 0, 0], encoding::POINTER),
+        &head([0; 4], encoding::KEYS),
+    ]);
+    let sizes = update(&[&size, &head([0, 0, 16, 9], encoding::SIZE)]);
+    let cut = [&[2, 3, 0, 0, 0, 0, 0, 0, 3][..], b"cut"].concat();
+    let arrow = update(&[&arrow]);
+    let greeting = [
+        &b"RFB 003.008\n\x01\x01\0\0\0\0\0\x10\0\x08"[..],
+        &[0; 16],
+        &[0, 0, 0, 4],
+        b"QEMU",
+    ]
+    .concat();
+    let all = [pixels, ways, arrow, cut, sizes].concat();
+    corpus.put("rfb_screen", "all", &[&[8], &all]);
+    corpus.put("rfb_screen", "greeted", &[&[7], &greeting, &all]);
+    let refused = b"RFB 003.008\n\0\0\0\0\x02no";
+    corpus.put("rfb_screen", "refused", &[&[1], refused]);
 }
 
 fn apps(corpus: &Corpus) {

@@ -64,7 +64,8 @@ pub fn run(options: &Options) -> Result<()> {
     let build = build();
     let mut features = Features::LZ4
         .with(Features::CURSOR_PICTURES)
-        .with(Features::INPUT_TEXT);
+        .with(Features::INPUT_TEXT)
+        .with(Features::PRINT_TICKETS);
     if screen.has_pool() {
         features = features.with(Features::SHARED_PIXELS);
     }

@@ -3,10 +3,10 @@
 mod support;
 
 use medley_print::client::{self, JobRequest, Standing};
-use medley_print::{Format, JobId, Ticket};
+use medley_print::{Format, JobId, Medium, Ticket};
 use medley_wire::Features;
 use medley_wire::bulk::Carries;
-use medley_wire::control::{Allowed, Answer, PrintFormat, Verdict};
+use medley_wire::control::{Allowed, Answer, PrintFormat, Sides, Verdict};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,19 +22,19 @@ fn until(host: &mut Host, what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn print(uri: &str, title: &str, file: &Path) -> JobId {
-    print_pages(uri, title, file, Vec::new())
+    let ticket = Ticket {
+        copies: 3,
+        ..Ticket::default()
+    };
+    print_as(uri, title, file, ticket)
 }
 
-fn print_pages(uri: &str, title: &str, file: &Path, ranges: Vec<(u32, u32)>) -> JobId {
+fn print_as(uri: &str, title: &str, file: &Path, ticket: Ticket) -> JobId {
     let request = JobRequest {
         title: title.into(),
         user: "somebody".into(),
         format: Format::Pdf,
-        ticket: Ticket {
-            copies: 3,
-            ranges,
-            ..Ticket::default()
-        },
+        ticket,
     };
     client::print(uri, &request, file).unwrap()
 }
@@ -84,18 +84,34 @@ fn what_is_printed_goes_to_the_host_as_far_as_it_wants() {
     assert_eq!(host.model.streams[&transfer], pages);
     assert_eq!(host.model.carries[&transfer], Carries::Print);
 
-    // Some of its pages are more than the wire can ask for.
-    let some = print_pages(&uri, "some pages", &file, vec![(2, 3)]);
-    until(&mut host, "a refusal", || {
-        matches!(stands(&uri, some), Standing::Aborted(_))
-    });
     until(&mut host, "the job's end", || {
         stands(&uri, job) == Standing::Completed
     });
-
-    let job = print(&uri, "No", &file);
+    // How it is to be printed was said before it.
+    let usual = (transfer, Sides::Usual, String::new(), Vec::new());
+    assert_eq!(host.model.tickets, [usual]);
+    host.model.tickets.clear();
+    let ticket = Ticket {
+        sides: Some(medley_print::Sides::TwoSidedShortEdge),
+        media: Some(Medium::a4()),
+        ranges: vec![(2, 3), (7, 7)],
+        ..Ticket::default()
+    };
+    let some = print_as(&uri, "some pages", &file, ticket);
     host.until("the job", |model| model.jobs.len() == 2);
     let (transfer, ..) = host.model.jobs[1];
+    let said = (
+        transfer,
+        Sides::ShortEdge,
+        "iso_a4_210x297mm".to_owned(),
+        vec![(2, 3), (7, 7)],
+    );
+    assert_eq!(host.model.tickets, [said]);
+    client::cancel(&uri, some, "somebody").unwrap();
+
+    let job = print(&uri, "No", &file);
+    host.until("the job", |model| model.jobs.len() == 3);
+    let (transfer, ..) = host.model.jobs[2];
     host.order(Answer {
         transfer,
         verdict: Verdict::Declined,
@@ -108,8 +124,8 @@ fn what_is_printed_goes_to_the_host_as_far_as_it_wants() {
 
     // Taken back while the host thinks about it: what it says yes to ends at once.
     let job = print(&uri, "Oh no", &file);
-    host.until("the job", |model| model.jobs.len() == 3);
-    let (transfer, ..) = host.model.jobs[2];
+    host.until("the job", |model| model.jobs.len() == 4);
+    let (transfer, ..) = host.model.jobs[3];
     client::cancel(&uri, job, "somebody").unwrap();
     host.watch(Duration::from_millis(100));
     host.order(Answer {
@@ -124,4 +140,38 @@ fn what_is_printed_goes_to_the_host_as_far_as_it_wants() {
     until(&mut host, "the printer to go", || {
         TcpStream::connect(address).is_err()
     });
+}
+
+/// A host that cannot be told which pages gets none: who wants three of thirty shall not get thirty.
+#[test]
+fn a_host_without_tickets_is_asked_for_whole_documents_alone() {
+    let server = Xserver::virtual_one();
+    let doors = Doors::new();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = port.local_addr().unwrap();
+    drop(port);
+    let port = address.port().to_string();
+    let _agent = agent(&server, &doors, &["--printer-port", &port]);
+    let features = Features::ALL.without(Features::PRINT_TICKETS);
+    let mut host = Host::accept(&doors, features, None);
+    host.allow(Allowed::PRINT);
+    until(&mut host, "the printer", || {
+        TcpStream::connect(address).is_ok()
+    });
+    let file = doors.path("page.pdf");
+    std::fs::write(&file, "%PDF-1.4 pages").unwrap();
+    let uri = format!("ipp://127.0.0.1:{port}/ipp/print");
+    let sides = client::capabilities(&uri).unwrap().sides;
+    assert_eq!(sides, [medley_print::Sides::OneSided]);
+    let ticket = Ticket {
+        ranges: vec![(2, 3)],
+        ..Ticket::default()
+    };
+    let some = print_as(&uri, "some pages", &file, ticket);
+    until(&mut host, "a refusal", || {
+        matches!(stands(&uri, some), Standing::Aborted(_))
+    });
+    print(&uri, "all", &file);
+    host.until("the job", |model| model.jobs.len() == 1);
+    assert!(host.model.tickets.is_empty());
 }

@@ -306,6 +306,10 @@ fn a_print_job_that_cannot_be_printed_is_told() {
         r#"
 say {"event":"print-asked","transfer":1,"size":101,"format":"pdf","copies":1,"pages":1,"title":"x"}
 await "refuse","transfer":1,"verdict":"too-large"
+say {"event":"print-asked","transfer":3,"size":9,"format":"pdf","copies":1,"pages":1,"title":"y","ticket":{"paper":"../a4"}}
+await "refuse","transfer":3,"verdict":"kind"
+say {"event":"print-asked","transfer":4,"size":9,"format":"pdf","copies":1,"pages":1,"title":"z","ticket":{"ranges":[[3,2]]}}
+await "refuse","transfer":4,"verdict":"kind"
 say {"event":"print-asked","transfer":2,"size":9,"format":"pdf","copies":0,"pages":1,"title":"A \u001b[2J letter"}
 await "take","transfer":2
 put %PDF-1.4x
@@ -329,6 +333,7 @@ say {"event":"came","transfer":2,"size":9}
 #[test]
 fn a_print_job_arrives_at_the_printer_byte_for_byte() {
     use medley_print::server::{Notice, Printer, Settings};
+    use medley_print::{Medium, Quality, Sides, Ticket};
     let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let printer = Printer::listen(local, Settings::default()).unwrap();
     let policy = ServicesPolicy {
@@ -341,7 +346,7 @@ fn a_print_job_arrives_at_the_printer_byte_for_byte() {
     let session = Session::start(
         policy,
         r#"
-say {"event":"print-asked","transfer":1,"size":14,"format":"pdf","copies":2,"pages":1,"title":"Letter"}
+say {"event":"print-asked","transfer":1,"size":14,"format":"pdf","copies":2,"pages":1,"title":"Letter","ticket":{"sides":"long-edge","colour":false,"care":"high","paper":"na_letter_8.5x11in","ranges":[[2,3]]}}
 await "take","transfer":1
 put %PDF-1.4 hello
 close
@@ -360,9 +365,17 @@ say {"event":"came","transfer":2,"size":5}
     let mut document = String::new();
     std::io::Read::read_to_string(&mut job.file, &mut document).unwrap();
     assert_eq!(document, "%PDF-1.4 hello");
+    let ticket = Ticket {
+        copies: 2,
+        sides: Some(Sides::TwoSidedLongEdge),
+        media: Some(Medium::letter()),
+        colour: Some(false),
+        quality: Some(Quality::High),
+        ranges: vec![(2, 3)],
+    };
     assert_eq!(
-        (job.title.as_str(), job.ticket.copies),
-        ("[office] Letter", 2)
+        (job.title.as_str(), job.ticket),
+        ("[office] Letter", ticket)
     );
     // Each job has its thread, and the second has less to do.
     let notices: Vec<_> = session

@@ -14,6 +14,46 @@ pub enum Format {
     Raster,
 }
 
+/// Which sides of a sheet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sides {
+    /// One.
+    One,
+    /// Both, as a book is turned.
+    LongEdge,
+    /// Both, as a calendar is turned.
+    ShortEdge,
+}
+
+/// How carefully.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Care {
+    /// Fast.
+    Draft,
+    /// As usual.
+    Normal,
+    /// Slowly.
+    High,
+}
+
+/// How something is to be printed, besides how often. What is not said is the printer's choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ticket {
+    /// On which sides.
+    pub sides: Option<Sides>,
+    /// In colour or not.
+    pub colour: Option<bool>,
+    /// How carefully.
+    pub care: Option<Care>,
+    /// On which paper, as the guest names it.
+    pub paper: Option<String>,
+    /// Only these pages, as the guest counts; all if there are none.
+    pub ranges: Vec<(u32, u32)>,
+}
+
 /// How urgent a notification is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -78,6 +118,9 @@ pub enum Event {
         format: Format,
         /// How often, at least once.
         copies: u16,
+        /// How else.
+        #[serde(default)]
+        ticket: Ticket,
         /// How many pages, as the guest counts.
         pages: u32,
         /// What it is called.

@@ -1,5 +1,4 @@
 //! What may go wrong, and the exit code that tells it.
-use crate::rfb::Fault;
 use std::io;
 use std::path::PathBuf;
 
@@ -20,20 +19,12 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
-    /// The connection failed, and not because the machine ended.
-    #[error("the machine's screen: {doing}: {source}")]
-    Lost {
-        /// What was being done.
-        doing: &'static str,
-        /// Why it failed.
-        source: io::Error,
-    },
+    /// The connection failed, or what came is not what a screen says.
+    #[error("the machine's screen: {0}")]
+    Screen(#[from] medley_rfb::Error),
     /// The machine took nothing of what was typed.
     #[error("the machine takes no keys: a thousand wait to be taken")]
     Deaf,
-    /// What came is not what a screen says.
-    #[error("the machine's screen broke a rule: {0}")]
-    Fault(#[from] Fault),
     /// The system failed us.
     #[error("{doing}: {source}")]
     System {
@@ -52,8 +43,8 @@ impl Error {
             Self::System { .. } => 1,
             Self::Display(_) => 3,
             Self::Reach { .. } => 4,
-            Self::Lost { .. } | Self::Deaf => 5,
-            Self::Fault(_) => 6,
+            Self::Screen(medley_rfb::Error::Lost { .. }) | Self::Deaf => 5,
+            Self::Screen(medley_rfb::Error::Fault(_)) => 6,
         }
     }
 }

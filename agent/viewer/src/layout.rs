@@ -1,6 +1,6 @@
 //! Where the screen lies in its window: inside of the ring, as large as fits, its proportions kept.
-use crate::picture::Area;
 use medley_presenter::frame::Frame;
+use medley_rfb::picture::Area;
 
 /// A screen in a window. All numbers are pixels of the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,7 @@
 //! show, an installer, a guest without an agent. The hypervisor shows the screen on a socket (RFB 3.8, as QEMU
 //! speaks it); what it says there may be steered by the guest, and is judged before it is used.
 //!
-//! - [`rfb`] decodes and encodes: every length has a limit, and what breaks a rule ends the connection.
-//! - [`picture`] is the screen as it was last said; [`link`] the two threads that keep it so.
+//! - [`link`] is the connection: two threads, and the picture that they keep as it is with [`medley_rfb`].
 //! - [`layout`] and [`paint`] put it into a window, inside of a ring that no pixel of the guest's can reach.
 //! - [`keys`] are the guest's keys by their place on the keyboard, and the host's own chords.
 //! - [`window`] joins them; the program `medley-viewer` is a command line around it.
@@ -14,9 +13,7 @@ pub mod keys;
 pub mod layout;
 pub mod link;
 pub mod paint;
-pub mod picture;
 pub mod pointer;
-pub mod rfb;
 pub mod sandbox;
 pub mod shown;
 pub mod sizes;

@@ -1,8 +1,8 @@
 //! The connection to a machine's screen: one thread that listens and keeps the picture as it is, one that speaks,
 //! so that a machine which takes nothing holds up nobody.
 use crate::error::{Error, Result};
-use crate::picture::{Picture, hold};
-use crate::rfb::{Decoder, Heard, Say, greet};
+use medley_rfb::picture::{Picture, hold};
+use medley_rfb::{Decoder, Heard, Say, greet};
 use std::io::{BufReader, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;

@@ -1,8 +1,8 @@
 //! Puts a screen into a window's pixels: the ring, black beside the screen, the screen smoothed to its size, and
 //! the guest's cursor, which is part of the screen and never leaves it.
 use crate::layout::Layout;
-use crate::picture::{Area, Cursor, Picture};
 use medley_presenter::frame::Look;
+use medley_rfb::picture::{Area, Cursor, Picture};
 
 /// Painted beside a screen that does not fill its window.
 const BESIDE: u32 = 0;

@@ -1,6 +1,6 @@
 //! The pointer: where it is or how far it moved, its buttons, and a wheel that turns in notches.
 
-use crate::rfb::Say;
+use medley_rfb::Say;
 
 /// Bits of buttons.
 pub mod button {

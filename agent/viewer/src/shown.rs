@@ -2,8 +2,8 @@
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::paint::{Painter, cursor_area};
-use crate::picture::{Area, Picture};
 use medley_presenter::frame::{Frame, Look};
+use medley_rfb::picture::{Area, Picture};
 use softbuffer::{Context, Surface};
 use std::num::NonZeroU32;
 use std::rc::Rc;

@@ -5,9 +5,9 @@
 mod support;
 
 use medley_presenter::frame::{Colour, Frame, Look};
+use medley_rfb::picture::{Area, Picture};
 use medley_viewer::layout::Layout;
 use medley_viewer::paint::Painter;
-use medley_viewer::picture::{Area, Picture};
 use support::{Desk, Machine, Viewer, wait_for};
 
 const TITLE: &str = "[office] desktop";

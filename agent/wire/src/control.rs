@@ -18,6 +18,7 @@ messages! {
         122 FileOffer(FileOffer<'a>), 123 PrintJob(PrintJob<'a>), 124 Answer(Answer), 125 OpenUrl(OpenUrl<'a>),
         130 Note(Note<'a>), 131 NoteGone(NoteGone),
         132 Tray(Tray<'a>), 133 TrayMenu(TrayMenu<'a>), 134 TrayGone(TrayGone),
+        135 PrintTicket(PrintTicket<'a>),
     }
 }
 
@@ -120,6 +121,43 @@ choice! {
         Pdf = 0,
         /// PWG raster.
         Raster = 1,
+    }
+}
+choice! {
+    /// Which sides of a sheet are printed.
+    pub enum Sides {
+        /// As the printer does by itself.
+        Usual = 0,
+        /// One.
+        One = 1,
+        /// Both, as a book is turned.
+        LongEdge = 2,
+        /// Both, as a calendar is turned.
+        ShortEdge = 3,
+    }
+}
+choice! {
+    /// How many colours are printed.
+    pub enum Ink {
+        /// As the printer does by itself.
+        Usual = 0,
+        /// All.
+        Colour = 1,
+        /// Black alone.
+        Black = 2,
+    }
+}
+choice! {
+    /// How carefully is printed.
+    pub enum Care {
+        /// As the printer does by itself.
+        Usual = 0,
+        /// Fast.
+        Draft = 1,
+        /// As most do.
+        Normal = 2,
+        /// Slowly.
+        High = 3,
     }
 }
 choice! {
@@ -400,6 +438,33 @@ record! {
         pub pages: u32,
         /// What it is called.
         pub title: Name<'a>,
+    }
+}
+record! {
+    /// Some pages of a document, counted from one.
+    pub struct PageRange {
+        /// The first.
+        pub first: u32,
+        /// The last.
+        pub last: u32,
+    }
+}
+record! {
+    /// How the next [`PrintJob`] is to be printed, if it has the same number. Said only where both sides have
+    /// [`PRINT_TICKETS`](crate::Features::PRINT_TICKETS).
+    pub struct PrintTicket<'a> {
+        /// The number of the job that follows.
+        pub transfer: u32,
+        /// On which sides.
+        pub sides: Sides,
+        /// With which colours.
+        pub ink: Ink,
+        /// How carefully.
+        pub care: Care,
+        /// On which paper, by its name in PWG 5101.1; empty for the printer's usual one.
+        pub paper: Untrusted<Text<'a, PAPER_BYTES>>,
+        /// Only these pages; all of them if there are none.
+        pub ranges: List<PageRange, PAGE_RANGES>,
     }
 }
 record! {

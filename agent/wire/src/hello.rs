@@ -70,6 +70,8 @@ bits! {
         TRAY = 6,
         /// Printing.
         PRINT = 7,
+        /// Print jobs with more than a number of copies: [`PrintTicket`](crate::control::PrintTicket).
+        PRINT_TICKETS = 8,
     }
 }
 

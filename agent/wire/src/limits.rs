@@ -111,6 +111,12 @@ pub const FILE_BYTES: u64 = 16 << 30;
 /// Bytes of a print job that no policy may exceed: a thousand pages of raster at 300 dpi, packed.
 pub const PRINT_BYTES: u64 = 2 << 30;
 
+/// Bytes of the name of a print job's paper.
+pub const PAPER_BYTES: usize = 64;
+
+/// Ranges of pages that a print job names.
+pub const PAGE_RANGES: usize = 16;
+
 /// Bytes of the agent's own update.
 pub const UPDATE_BYTES: u64 = 64 << 20;
 

@@ -8,8 +8,11 @@ mod package;
 mod report;
 
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -144,11 +147,22 @@ struct Fuzzer {
     scratch: tempfile::TempDir,
 }
 
+/// Builds the fuzzers with one processor and only the time that nobody else wants. Whoever wants them afterwards
+/// builds what is missing, and hears what is wrong.
+pub fn prepare() -> Result<()> {
+    let work = workspace::target()?.join("fuzz");
+    let mut build = Fuzzer::build_command(&work, &triple()?)?;
+    run::quiet(&mut run::gently(build.arg("--jobs=1")))
+}
+
+/// The kind of machine that we are, as compilers call it.
+fn triple() -> Result<String> {
+    let triple = run::capture(&mut run::command("rustc", ["--print", "host-tuple"]))?;
+    Ok(triple.trim().to_owned())
+}
+
 impl Fuzzer {
-    fn build() -> Result<Self> {
-        let work = workspace::target()?.join("fuzz");
-        let triple = run::capture(&mut run::command("rustc", ["--print", "host-tuple"]))?;
-        let triple = triple.trim();
+    fn build_command(work: &Path, triple: &str) -> Result<Command> {
         // With a target named, build scripts and macros are left as they are.
         let mut build =
             workspace::cargo(["build", "--quiet", "--profile", "fuzz", "--target", triple])?;
@@ -158,9 +172,16 @@ impl Fuzzer {
                 .args(["--features", &package.feature()]);
         }
         build
-            .env("CARGO_TARGET_DIR", &work)
+            .env("CARGO_TARGET_DIR", work)
             .env("RUSTFLAGS", INSTRUMENTED)
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        Ok(build)
+    }
+
+    fn build() -> Result<Self> {
+        let work = workspace::target()?.join("fuzz");
+        let triple = triple()?;
+        let mut build = Self::build_command(&work, &triple)?;
         step("build the fuzzers (minutes when they are new)", || {
             run::quiet(&mut build)
         })
@@ -204,18 +225,36 @@ impl Fuzzer {
         Ok(targets)
     }
 
+    /// One target for each processor at a time; the rows are in the targets' order.
     fn fuzz(&self, targets: &[&Target], length: Length) -> Result<Vec<Row>> {
-        let mut rows = Vec::new();
-        for target in targets {
-            let row = step(&format!("fuzz {}", target.name), || {
-                self.fuzz_one(target, length)
-            })?;
-            if let Some(crash) = &row.crash {
-                eprintln!("{crash}");
+        let next = AtomicUsize::new(0);
+        let lane = || -> Result<Vec<(usize, Row)>> {
+            let mut rows = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(target) = targets.get(at) else {
+                    return Ok(rows);
+                };
+                let row = step(&format!("fuzz {}", target.name), || {
+                    self.fuzz_one(target, length)
+                })?;
+                if let Some(crash) = &row.crash {
+                    eprintln!("{crash}");
+                }
+                rows.push((at, row));
             }
-            rows.push(row);
-        }
-        Ok(rows)
+        };
+        let lanes = thread::available_parallelism().map_or(1, NonZero::get);
+        let rows: Result<Vec<_>> = thread::scope(|scope| {
+            let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+            let ended = lanes.into_iter().map(|lane| lane.join());
+            let rows =
+                ended.map(|rows| rows.unwrap_or_else(|_| bail!("a fuzzer's thread panicked")));
+            rows.collect()
+        });
+        let mut rows: Vec<_> = rows?.into_iter().flatten().collect();
+        rows.sort_by_key(|(at, _)| *at);
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
     }
 
     fn fuzz_one(&self, target: &Target, length: Length) -> Result<Row> {

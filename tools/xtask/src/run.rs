@@ -88,6 +88,22 @@ pub fn command<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>
     command
 }
 
+/// The same command, which takes only the time that nobody else wants.
+pub fn gently(own: &Command) -> Command {
+    let mut command = command("nice", ["-n", "19"]);
+    command.arg(own.get_program()).args(own.get_args());
+    for (name, value) in own.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(dir) = own.get_current_dir() {
+        command.current_dir(dir);
+    }
+    command
+}
+
 /// When a program that is being waited for is told to end.
 #[derive(Clone, Copy)]
 enum Until {
@@ -263,6 +279,15 @@ mod tests {
         let limit = Until::Elapsed(Duration::from_millis(50));
         let (status, _, _) = collect(&mut command("sleep", ["60"]), limit).unwrap();
         assert!(!status.success());
+    }
+
+    #[test]
+    fn a_gentle_command_does_the_same_with_less_right() {
+        let mut own = command("sh", ["-c", "nice; pwd; echo $MEDLEY_A-$HOME-"]);
+        own.env("MEDLEY_A", "a b")
+            .env_remove("HOME")
+            .current_dir("/");
+        assert_eq!(capture(&mut gently(&own)).unwrap(), "19\n/\na b--\n");
     }
 
     #[test]

@@ -98,7 +98,21 @@ pub fn run(args: &Args) -> Result<()> {
 
     let mut results = vec![("setup", started.elapsed(), Outcome::Passed)];
     let mut unmatched = !args.runner.is_empty() && steps.iter().any(|step| step.tests());
+    let mut fuzzers = steps.contains(&Step::Fuzz).then_some(fuzz::prepare);
+    let mut beside = None;
     for step in steps {
+        // An emulated guest leaves a processor idle: time to build what is wanted last.
+        if matches!(step, Step::Guests | Step::Hypervisor)
+            && let Some(prepare) = fuzzers.take()
+        {
+            beside = Some(std::thread::spawn(prepare));
+        }
+        if step == Step::Fuzz
+            && let Some(beside) = beside.take()
+        {
+            // What it could not do, the step tries again, and says.
+            let _ = beside.join();
+        }
         let started = Instant::now();
         let outcome = match run_step(step, &args.runner) {
             Ok(outcome) => outcome,

@@ -7,6 +7,7 @@ mod link_end;
 mod link_pair;
 mod pixels;
 pub mod replay;
+mod screen;
 mod sealing;
 mod services;
 mod wire;
@@ -38,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     pixels::TARGET,
     services::GATE,
     services::PRINT,
+    screen::TARGET,
     sealing::OPEN,
     sealing::FRAME,
     sealing::ROUND,

@@ -18,7 +18,7 @@ use anyhow::Result;
 pub use inbox::{Files, Inbox};
 use medley_wire::bulk::{self, Carries};
 use medley_wire::control::{Allowed, FromHost, OpenUrl};
-use medley_wire::{Text, Untrusted};
+use medley_wire::{Features, Text, Untrusted};
 use nix::poll::{PollFd, PollFlags};
 use notes::Notes;
 use outbox::{Asker, Outbox};
@@ -128,7 +128,9 @@ impl Handover {
             self.tray.say_all(say);
         }
         self.bus.set_allowed(notes, tray);
-        self.printing.set_allowed(allowed.has(Allowed::PRINT));
+        let tickets = say.have(Features::PRINT_TICKETS);
+        self.printing
+            .set_allowed(allowed.has(Allowed::PRINT), tickets);
     }
 
     /// Deals with what programs asked and printed, and with what the session bus told.

@@ -3,10 +3,13 @@
 use crate::control::Control;
 use crate::transfers::{Source, Transfers};
 use anyhow::{Context, Result, bail};
+use medley_print::{Medium, Quality, Ticket};
 use medley_wire::bulk::Carries;
-use medley_wire::control::{Answer, FileOffer, PrintFormat, PrintJob, Verdict};
+use medley_wire::control::{
+    Answer, Care, FileOffer, Ink, PageRange, PrintFormat, PrintJob, PrintTicket, Sides, Verdict,
+};
 use medley_wire::limits::{FILE_BYTES, PRINT_BYTES};
-use medley_wire::{Text, Untrusted};
+use medley_wire::{Features, List, Text, Untrusted};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -64,14 +67,42 @@ pub struct Job<'a> {
     pub title: &'a str,
     /// In which language.
     pub format: PrintFormat,
-    /// How often.
-    pub copies: u16,
+    /// How it is to be printed.
+    pub ticket: &'a Ticket,
     /// How many pages; zero if nobody knows.
     pub pages: u32,
     /// How many bytes.
     pub size: u64,
     /// They.
     pub file: File,
+}
+
+/// A ticket as the wire has it.
+fn said(ticket: &Ticket, transfer: u32) -> PrintTicket<'_> {
+    let ranges = ticket.ranges.iter();
+    let ranges = ranges.map(|&(first, last)| PageRange { first, last });
+    PrintTicket {
+        transfer,
+        sides: match ticket.sides {
+            None => Sides::Usual,
+            Some(medley_print::Sides::OneSided) => Sides::One,
+            Some(medley_print::Sides::TwoSidedLongEdge) => Sides::LongEdge,
+            Some(medley_print::Sides::TwoSidedShortEdge) => Sides::ShortEdge,
+        },
+        ink: match ticket.colour {
+            None => Ink::Usual,
+            Some(true) => Ink::Colour,
+            Some(false) => Ink::Black,
+        },
+        care: match ticket.quality {
+            None => Care::Usual,
+            Some(Quality::Draft) => Care::Draft,
+            Some(Quality::Normal) => Care::Normal,
+            Some(Quality::High) => Care::High,
+        },
+        paper: Untrusted::claim(Text::cut(ticket.media.as_ref().map_or("", Medium::name))),
+        ranges: List::new(ranges.collect()),
+    }
 }
 
 impl Outbox {
@@ -115,11 +146,14 @@ impl Outbox {
             return self.end(asker, Err(words(Verdict::TooLarge).into()));
         }
         let transfer = transfers.number();
+        if say.have(Features::PRINT_TICKETS) {
+            say.say(said(job.ticket, transfer));
+        }
         say.say(PrintJob {
             transfer,
             size: Untrusted::claim(job.size),
             format: job.format,
-            copies: job.copies.max(1),
+            copies: job.ticket.copies.max(1),
             pages: job.pages,
             title: Untrusted::claim(Text::cut(job.title)),
         });

@@ -5,6 +5,7 @@ use crate::control::Control;
 use crate::transfers::Transfers;
 use medley_print::server::{Notice, Printer, Progress, Settings};
 use medley_print::{Format, JobId, Sides};
+use medley_wire::Features;
 use medley_wire::control::PrintFormat;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -41,8 +42,8 @@ impl Printing {
         self.printer.as_ref().map(AsFd::as_fd)
     }
 
-    /// A host is there, and allows printing or not.
-    pub fn set_allowed(&mut self, allowed: bool) {
+    /// A host is there, and allows printing or not; and it may understand `tickets`.
+    pub fn set_allowed(&mut self, allowed: bool, tickets: bool) {
         if !allowed {
             if self.printer.take().is_some()
                 && let Some(sign) = sign()
@@ -52,10 +53,11 @@ impl Printing {
             return;
         }
         if let Some(printer) = &self.printer {
+            printer.set_capabilities(settings(tickets).capabilities);
             return printer.set_accepting(true);
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        match Printer::listen(address, settings()) {
+        match Printer::listen(address, settings(tickets)) {
             Ok(printer) => {
                 tracing::info!(%address, "the host's printer can be used");
                 self.printer = Some(printer);
@@ -83,9 +85,10 @@ impl Printing {
         };
         while let Some(notice) = printer.next() {
             match notice {
-                // The wire says how often, and nothing else of a ticket. Who wants three pages of thirty shall not
-                // get thirty; CUPS takes pages out by itself and never asks.
-                Notice::Print(job) if !job.ticket.ranges.is_empty() => {
+                // Who wants three pages of thirty shall not get thirty; CUPS takes pages out by itself and never asks.
+                Notice::Print(job)
+                    if !job.ticket.ranges.is_empty() && !say.have(Features::PRINT_TICKETS) =>
+                {
                     let words = "the host's printer takes whole documents: print the pages into a PDF first";
                     printer.tell(job.id, Progress::Aborted(words.into()));
                 }
@@ -98,7 +101,7 @@ impl Printing {
                             Format::Pdf => PrintFormat::Pdf,
                             Format::Raster => PrintFormat::Raster,
                         },
-                        copies: job.ticket.copies,
+                        ticket: &job.ticket,
                         pages: job.pages,
                         size: job.size,
                         file: job.file,
@@ -123,10 +126,12 @@ impl Printing {
     }
 }
 
-fn settings() -> Settings {
+fn settings(tickets: bool) -> Settings {
     let mut settings = Settings::default();
-    // What the wire cannot ask the host for is not offered.
-    settings.capabilities.sides = vec![Sides::OneSided];
+    if !tickets {
+        // What cannot be asked of the host is not offered.
+        settings.capabilities.sides = vec![Sides::OneSided];
+    }
     // The same printer after every start, for whoever keeps a list of them.
     if let Ok(machine) = fs::read("/etc/machine-id") {
         let digest = Sha256::digest([b"medley's printer ", &machine[..]].concat());

@@ -98,6 +98,9 @@ pub struct Tray {
     pub menu: Vec<(u16, u16, control::EntryLook, String)>,
 }
 
+/// A print job's number, sides, paper and pages.
+pub type Ticket = (u32, control::Sides, String, Vec<(u32, u32)>);
+
 #[derive(Default)]
 pub struct Model {
     pub windows: BTreeMap<WindowId, Win>,
@@ -128,6 +131,7 @@ pub struct Model {
     pub files: Vec<(u32, String, u64)>,
     /// Transfers, bytes, languages, copies, pages.
     pub jobs: Vec<(u32, u64, control::PrintFormat, u16, u32)>,
+    pub tickets: Vec<Ticket>,
     pub titles: Vec<String>,
     pub urls: Vec<String>,
     pub notes: BTreeMap<u32, Note>,
@@ -383,6 +387,12 @@ impl Model {
                 let size = m.size.at_most(u64::MAX).unwrap();
                 self.files
                     .push((m.transfer, name.as_str().to_owned(), size));
+            }
+            M::PrintTicket(m) => {
+                let ranges = m.ranges.iter().map(|range| (range.first, range.last));
+                let paper = m.paper.display().as_str().to_owned();
+                self.tickets
+                    .push((m.transfer, m.sides, paper, ranges.collect()));
             }
             M::PrintJob(m) => {
                 self.titles.push(m.title.display().as_str().to_owned());

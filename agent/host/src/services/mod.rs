@@ -184,6 +184,7 @@ impl Services {
                 size,
                 format,
                 copies,
+                ticket,
                 pages,
                 title,
             } => {
@@ -191,6 +192,7 @@ impl Services {
                     title,
                     format,
                     copies,
+                    ticket,
                     size,
                     pages,
                 };

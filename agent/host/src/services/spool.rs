@@ -5,9 +5,9 @@ use super::intake::Intake;
 use super::pace::Pace;
 use crate::notice::{Notice, Teller};
 use crate::policy::Print;
-use medley_print::Ticket;
 use medley_print::client::{self, JobRequest};
-use medley_services::event::Format;
+use medley_print::{Medium, Quality, Sides, Ticket};
+use medley_services::event::{self, Format};
 use medley_services::order::Refusal;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -32,6 +32,8 @@ pub(crate) struct Job {
     pub format: Format,
     /// How often.
     pub copies: u16,
+    /// How else.
+    pub ticket: event::Ticket,
     /// Bytes.
     pub size: u64,
     /// Pages, as the guest counts.
@@ -77,6 +79,10 @@ impl Spool {
         let most = self.policy.bytes;
         if job.size > most {
             return Err((Refusal::TooLarge, format!("it is larger than {most} bytes")));
+        }
+        if ticket(&job).is_none() {
+            let why = "nobody could print it so: the paper or the pages make no sense";
+            return Err((Refusal::Kind, why.to_owned()));
         }
         let refuse = |why: &str| Err((Refusal::Failed, why.to_owned()));
         if self.busy.count() >= AT_ONCE {
@@ -150,16 +156,40 @@ fn submit(policy: &Print, job: &Job, file: &File) -> Result<String, String> {
             Format::Pdf => medley_print::Format::Pdf,
             Format::Raster => medley_print::Format::Raster,
         },
-        ticket: Ticket {
-            copies: job.copies,
-            ..Ticket::default()
-        },
+        ticket: ticket(job).unwrap_or_default(),
     };
     // The file has no name: what a guest prints is not to stay when we are killed.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let number = client::print(&printer, &request, Path::new(&path));
     number.map_err(|error| error.to_string().replace(&path, "the document"))?;
     Ok(printer)
+}
+
+/// How a job is to be printed; nothing, if its paper is none or its pages are not in order. Who wants three pages of
+/// thirty shall not get thirty.
+fn ticket(job: &Job) -> Option<Ticket> {
+    let said = &job.ticket;
+    let media = match &said.paper {
+        Some(name) => Some(Medium::new(name)?),
+        None => None,
+    };
+    let ticket = Ticket {
+        copies: job.copies,
+        sides: said.sides.map(|sides| match sides {
+            event::Sides::One => Sides::OneSided,
+            event::Sides::LongEdge => Sides::TwoSidedLongEdge,
+            event::Sides::ShortEdge => Sides::TwoSidedShortEdge,
+        }),
+        media,
+        colour: said.colour,
+        quality: said.care.map(|care| match care {
+            event::Care::Draft => Quality::Draft,
+            event::Care::Normal => Quality::Normal,
+            event::Care::High => Quality::High,
+        }),
+        ranges: said.ranges.clone(),
+    };
+    (ticket.clone().sane() == ticket).then_some(ticket)
 }
 
 /// The host's default printer.

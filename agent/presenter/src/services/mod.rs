@@ -110,7 +110,7 @@ impl Services {
         if control.is_none() && bulk.is_none() {
             return Ok(None);
         }
-        let hello = |channel| Hello::new(channel, Features::NONE, crate::run::build());
+        let hello = |channel| Hello::new(channel, Features::PRINT_TICKETS, crate::run::build());
         let control = control.map(|path| -> Result<Control> {
             Ok(End::host(reach("control", path)?, hello(Channel::Control))?)
         });

@@ -1,9 +1,12 @@
 //! What a guest does: mostly what it may, now and then what it may not.
 use super::{COPY, Offered, Play, Stream};
 use medley_wire::bulk::{Cancel, Carries, Chunk, End, Open, Received};
-use medley_wire::control::{Answer, FileOffer, OpenUrl, PrintFormat, PrintJob, Verdict};
+use medley_wire::control::{
+    Answer, Care, FileOffer, Ink, OpenUrl, PageRange, PrintFormat, PrintJob, PrintTicket, Sides,
+    Verdict,
+};
 use medley_wire::limits::{CHUNK_BYTES, STREAMS};
-use medley_wire::{Bytes, Text, Untrusted};
+use medley_wire::{Bytes, Dice, List, Text, Untrusted};
 
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
@@ -25,6 +28,9 @@ impl Play<'_> {
             };
             self.say(&offer.into());
         } else {
+            if self.dice.below(2) == 0 {
+                self.ticket(transfer);
+            }
             let job = PrintJob {
                 transfer,
                 size,
@@ -35,6 +41,25 @@ impl Play<'_> {
             };
             self.say(&job.into());
         }
+    }
+
+    fn ticket(&mut self, transfer: u32) {
+        let range = |dice: &mut Dice<'_>| PageRange {
+            first: dice.below(9),
+            last: dice.below(9),
+        };
+        let ranges = (0..self.dice.below(3)).map(|_| range(&mut self.dice));
+        let ranges = List::new(ranges.collect());
+        let paper = ["", "iso_a4_210x297mm", "\u{202e}"][self.dice.below(3) as usize];
+        let ticket = PrintTicket {
+            transfer,
+            sides: Sides::ShortEdge,
+            ink: Ink::Usual,
+            care: Care::Draft,
+            paper: Untrusted::claim(Text::cut(paper)),
+            ranges,
+        };
+        self.say(&ticket.into());
     }
 
     pub(super) fn size(&mut self) -> u64 {

@@ -3,6 +3,7 @@
 use crate::event::{self, Event};
 use crate::order::Order;
 use crate::policy::{Policy, Service};
+use medley_wire::limits::PAGE_RANGES;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,10 +110,12 @@ impl Supervisor {
                 transfer,
                 size,
                 copies,
+                ticket,
                 ..
             } => {
                 needs(Service::Print);
                 assert!(*size <= self.policy.print_bytes && *copies > 0);
+                assert!(ticket.ranges.len() <= PAGE_RANGES);
                 self.offered(*transfer, true, 4);
             }
             Event::Came { transfer, .. } => {

@@ -171,6 +171,13 @@ impl Gate {
                     self.refused(Service::FilesOut, now);
                 }
             }
+            FromGuest::PrintTicket(ticket) => {
+                self.offers.is_free(ticket.transfer)?;
+                // Without leave the job that follows is told of, and that is enough.
+                if policy.allows(Service::Print) {
+                    self.offers.ticket(ticket);
+                }
+            }
             FromGuest::PrintJob(job) => {
                 self.offers.is_free(job.transfer)?;
                 if policy.allows(Service::Print) {

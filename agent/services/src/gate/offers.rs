@@ -2,13 +2,15 @@
 //! byte. The supervisor knows an offer by a number that is never used again, so that an order that comes late
 //! cannot meet an offer that the guest made since under its own old number.
 use super::{Outbox, PATIENCE};
-use crate::event::{Event, Format};
+use crate::event::{self, Event, Format, Ticket};
 use crate::order::Refusal;
 use crate::rate::Rate;
 use crate::violation::Violation;
 use medley_wire::Untrusted;
 use medley_wire::bulk::{Carries, Open};
-use medley_wire::control::{FileOffer, PrintFormat, PrintJob, Verdict};
+use medley_wire::control::{
+    Care, FileOffer, Ink, PrintFormat, PrintJob, PrintTicket, Sides, Verdict,
+};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::Duration;
@@ -50,6 +52,8 @@ pub struct Offers {
     numbers: u32,
     files: Rate,
     prints: Rate,
+    /// How the next job is to be printed, and the number that it must have.
+    ticket: Option<(u32, Ticket)>,
     /// When a byte came last: those that wait for a free stream wait no longer than that.
     moved: Duration,
 }
@@ -61,6 +65,7 @@ impl Default for Offers {
             numbers: 0,
             files: FILES,
             prints: PRINTS,
+            ticket: None,
             moved: Duration::ZERO,
         }
     }
@@ -83,8 +88,40 @@ impl Offers {
         ask(offer.transfer, asked, out);
     }
 
+    /// How the job is to be printed that comes next.
+    pub fn ticket(&mut self, said: &PrintTicket<'_>) {
+        let paper = said.paper.display().as_str().to_owned();
+        let ticket = Ticket {
+            sides: match said.sides {
+                Sides::Usual => None,
+                Sides::One => Some(event::Sides::One),
+                Sides::LongEdge => Some(event::Sides::LongEdge),
+                Sides::ShortEdge => Some(event::Sides::ShortEdge),
+            },
+            colour: match said.ink {
+                Ink::Usual => None,
+                Ink::Colour => Some(true),
+                Ink::Black => Some(false),
+            },
+            care: match said.care {
+                Care::Usual => None,
+                Care::Draft => Some(event::Care::Draft),
+                Care::Normal => Some(event::Care::Normal),
+                Care::High => Some(event::Care::High),
+            },
+            paper: (!paper.is_empty()).then_some(paper),
+            ranges: (said.ranges.iter())
+                .map(|range| (range.first, range.last))
+                .collect(),
+        };
+        self.ticket = Some((said.transfer, ticket));
+    }
+
     /// Something is to be printed, likewise.
     pub fn print(&mut self, job: &PrintJob<'_>, limit: u64, now: Duration, out: &mut Outbox) {
+        let ticket = self.ticket.take();
+        let ticket = ticket.filter(|(transfer, _)| *transfer == job.transfer);
+        let ticket = ticket.map(|(_, ticket)| ticket).unwrap_or_default();
         let admitted = self.admit(job.transfer, Carries::Print, &job.size, limit, now);
         let asked = admitted.map(|(transfer, size)| Event::PrintAsked {
             transfer,
@@ -94,6 +131,7 @@ impl Offers {
                 PrintFormat::Raster => Format::Raster,
             },
             copies: job.copies.max(1),
+            ticket,
             pages: job.pages,
             title: job.title.display().as_str().to_owned(),
         });

@@ -2,8 +2,8 @@
 //! moves while it is caught.
 use super::App;
 use crate::error::Result;
-use crate::picture::hold;
 use crate::pointer::{Caught, button};
+use medley_rfb::picture::hold;
 use winit::dpi::PhysicalPosition;
 use winit::event::{MouseButton, MouseScrollDelta};
 use winit::window::CursorGrabMode;

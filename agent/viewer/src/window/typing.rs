@@ -2,8 +2,8 @@
 use super::App;
 use crate::error::Result;
 use crate::keys::{Act, Chord};
-use crate::picture::hold;
-use crate::rfb::Say;
+use medley_rfb::Say;
+use medley_rfb::picture::hold;
 use winit::window::Fullscreen;
 
 impl App<'_> {

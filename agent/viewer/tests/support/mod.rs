@@ -1,7 +1,7 @@
 //! A desktop without a screen, a machine without a disk, and the viewer between them.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use medley_viewer::picture::Picture;
+use medley_rfb::picture::Picture;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;

@@ -24,7 +24,8 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// Options of `view`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The window ends with the machine; closing it ends nothing but itself, and there may be several. Resizing
+The window ends with the machine, and when the session is locked (medley lock); closing it ends nothing
+but itself, and there may be several. Resizing
 it asks the guest for a screen of that size, and shows what there is scaled until the guest has one.
 Super+Shift and
   F   covers the whole monitor with it, and back
@@ -69,7 +70,7 @@ struct Line {
 #[derive(Serialize)]
 struct Viewed {
     folder: PathBuf,
-    /// `machine` or `window`.
+    /// `machine`, `window` or `lock`.
     ended: String,
 }
 
@@ -77,6 +78,7 @@ impl Report for Viewed {
     fn human(&self) -> String {
         match self.ended.as_str() {
             "machine" => "the machine ended\n".into(),
+            "lock" => "the session was locked\n".into(),
             _ => "the window was closed\n".into(),
         }
     }
@@ -95,6 +97,11 @@ impl Drop for Viewer {
 /// Runs it.
 pub fn run(args: View, ui: Ui) -> Result<()> {
     let place = Place::read(&args.folder)?;
+    if place.is_locked() {
+        let what = format!("{}: the session is locked", args.folder.display());
+        let unlock = format!("unlock it with medley unlock {}", args.folder.display());
+        return Err(Failure::failed(what).remedy(&unlock));
+    }
     let program = beside_us()?;
     let mut command = Command::new(&program);
     command.arg("--json").arg("--socket").arg(&place.socket);
@@ -116,6 +123,13 @@ pub fn run(args: View, ui: Ui) -> Result<()> {
     let mut viewer = Viewer(child);
     let lines = listen(&mut viewer.0)?;
     let end = loop {
+        if place.is_locked() {
+            drop(viewer);
+            return ui.done(&Viewed {
+                folder: args.folder,
+                ended: "lock".into(),
+            });
+        }
         match lines.recv_timeout(GLANCE) {
             Ok(line) if line.event == "ended" => break line,
             Ok(_) => {}

@@ -9,6 +9,7 @@ use medley_host::{Answer, App, Ask, Error};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
+use super::boot::screen::Place;
 use crate::exit::{Failure, Kind, Result};
 use crate::output::{Report, Ui};
 use crate::progress;
@@ -108,7 +109,8 @@ pub struct Apps {
 /// Options of `lock`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Nothing of the guest is shown and no key reaches it until `medley unlock`; it runs on.
+Nothing of the guest is shown and no key reaches it until `medley unlock`; it runs on. Windows of its
+apps come back then by themselves; one of its whole screen (`medley view`) is closed, and is to be opened anew.
 
 EXAMPLES
   medley lock office.session")]
@@ -298,18 +300,31 @@ pub fn apps(args: &Apps, ui: Ui) -> Result<()> {
 
 /// Runs `lock` and `unlock`.
 pub fn lock(folder: &Path, locked: bool, ui: Ui) -> Result<()> {
-    match ask(folder, &Ask::Lock { locked }, ui, "waiting for the windows")? {
-        Answer::Done => Ok(ui.show(&Obeyed { locked })?),
-        other => Err(odd(&other)),
+    // The screen as a whole first: nobody has to answer for that. Not every machine has one, nor windows of apps.
+    // One that was killed may have left a note.
+    let screen = Place::read(folder).ok().filter(Place::is_there);
+    let whole = screen.as_ref().map(|screen| screen.lock(locked));
+    let wait = || medley_host::ask(folder, &Ask::Lock { locked });
+    match progress::busy(ui, "waiting for the windows", wait) {
+        Ok(Answer::Done) => {}
+        Err(Error::Nobody(_)) if screen.is_some() => {}
+        Ok(other) => return Err(odd(&other)),
+        Err(error) => return Err(refused(error)),
     }
+    whole.unwrap_or(Ok(()))?;
+    ui.show(&Obeyed { locked })
 }
 
 fn ask(folder: &Path, question: &Ask, ui: Ui, what: &'static str) -> Result<Answer> {
     let answer = progress::busy(ui, what, || medley_host::ask(folder, question));
-    answer.map_err(|error| match error {
+    answer.map_err(refused)
+}
+
+fn refused(error: Error) -> Failure {
+    match error {
         Error::Nobody(_) => Failure::new(Kind::Usage, error.to_string()),
         other => other.into(),
-    })
+    }
 }
 
 fn odd(answer: &Answer) -> Failure {

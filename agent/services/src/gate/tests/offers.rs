@@ -1,6 +1,8 @@
 //! What a guest sends: files and print jobs.
 use super::*;
-use medley_wire::control::{PrintFormat, PrintJob};
+use crate::event::{self, Ticket};
+use medley_wire::List;
+use medley_wire::control::{Care, Ink, PageRange, PrintFormat, PrintJob, PrintTicket, Sides};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::OpenOptions;
 
@@ -109,10 +111,48 @@ fn a_print_job_is_made_fit_for_display() {
         size: 9,
         format: crate::event::Format::Raster,
         copies: 1,
+        ticket: Ticket::default(),
         pages: 3,
         title: "Invoice\u{fffd} 1 2".to_owned(),
     };
     assert_eq!(desk.told(), [asked]);
+}
+
+#[test]
+fn a_ticket_goes_with_the_job_of_its_number_and_no_other() {
+    let mut desk = both();
+    let ticket = |transfer| PrintTicket {
+        transfer,
+        sides: Sides::LongEdge,
+        ink: Ink::Black,
+        care: Care::High,
+        paper: Untrusted::claim(Text::cut("iso_a4_210x297mm\u{202e}")),
+        ranges: List::new(vec![PageRange { first: 2, last: 9 }]),
+    };
+    let says = Ticket {
+        sides: Some(event::Sides::LongEdge),
+        colour: Some(false),
+        care: Some(event::Care::High),
+        paper: Some("iso_a4_210x297mm\u{fffd}".to_owned()),
+        ranges: vec![(2, 9)],
+    };
+    let mut printed = |said: Option<u32>, job: u32| {
+        if let Some(transfer) = said {
+            desk.say(ticket(transfer)).unwrap();
+        }
+        desk.say(print_job(job, 9)).unwrap();
+        let told = desk.told().pop();
+        let Some(Event::PrintAsked { ticket, .. }) = told else {
+            panic!("{told:?}")
+        };
+        ticket
+    };
+    assert_eq!(printed(Some(1), 1), says);
+    assert_eq!(printed(None, 2), Ticket::default(), "it was for one job");
+    assert_eq!(printed(Some(9), 3), Ticket::default(), "it was for another");
+    assert_eq!(printed(None, 4), Ticket::default(), "and is forgotten");
+    // As with the job itself: a number that something has is no other's.
+    assert_eq!(desk.say(ticket(4)), Err(Violation::Taken(4)));
 }
 
 #[test]

@@ -81,6 +81,7 @@ impl Place {
             }
             _ => {}
         }
+        self.lock(false)?;
         let mut notes = Notes(Vec::new());
         for folder in folders {
             let note = folder.join(NOTE);
@@ -92,6 +93,38 @@ impl Place {
             notes.0.push(note);
         }
         Ok(notes)
+    }
+
+    /// Beside the socket while nobody may look: it goes with the machine.
+    fn mark(&self) -> PathBuf {
+        self.socket.with_extension("locked")
+    }
+
+    /// Whether the machine is there that said so.
+    pub fn is_there(&self) -> bool {
+        self.socket.exists()
+    }
+
+    /// Whether nobody may look.
+    pub fn is_locked(&self) -> bool {
+        self.mark().exists()
+    }
+
+    /// From now on nobody may look, or everybody again; those who do see it within a moment.
+    pub fn lock(&self, locked: bool) -> Result<()> {
+        let mark = self.mark();
+        let made = match locked {
+            true => File::create(&mark).map(drop),
+            false => match std::fs::remove_file(&mark) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            },
+        };
+        let verb = if locked { "locked" } else { "unlocked" };
+        made.map_err(Failure::io(format!(
+            "{}: the screen cannot be {verb}",
+            mark.display()
+        )))
     }
 
     fn write(&self, part: &Path, note: &Path) -> std::io::Result<()> {
@@ -135,12 +168,13 @@ mod tests {
 
     #[test]
     fn a_note_is_there_as_long_as_its_machine_and_for_nobody_else() {
-        let [one, two] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [one, two, run] = [(); 3].map(|()| tempfile::tempdir().unwrap());
         let place = Place {
-            socket: "/run/x/screen.sock".into(),
+            socket: run.path().join("screen.sock"),
             workspace: "office \"1\"".into(),
             colour: "0000c0".into(),
         };
+        place.lock(true).unwrap();
         std::fs::write(one.path().join(NOTE), "of an earlier machine").unwrap();
         let notes = place.tell(&[one.path(), two.path()]).unwrap();
         for folder in [&one, &two] {
@@ -149,6 +183,13 @@ mod tests {
             assert_eq!(mode.mode() & 0o777, 0o600);
             assert_eq!(folder.path().read_dir().unwrap().count(), 1);
         }
+        // A lock of an earlier machine's is over; one of this machine's is seen, and taken off once.
+        assert!(!place.is_locked());
+        place.lock(true).unwrap();
+        assert!(Place::read(one.path()).unwrap().is_locked());
+        place.lock(false).unwrap();
+        place.lock(false).unwrap();
+        assert!(!place.is_locked());
         drop(notes);
         let gone = Place::read(one.path()).unwrap_err();
         assert_eq!(gone.kind(), Kind::Usage);

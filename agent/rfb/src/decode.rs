@@ -1,8 +1,10 @@
 //! What a screen says, one message after the other, straight onto a picture. The picture is held only while
 //! pixels are put on it, never while the next ones are awaited.
-use super::{CURSOR_MOST, CUT_MOST, Fault, SCREENS_MOST, check_size, encoding, is_end};
-use crate::error::{Error, Result};
 use crate::picture::{Area, Cursor, Picture, hold};
+use crate::{
+    CURSOR_MOST, CUT_MOST, Error, Fault, PIXELS_MOST, Result, SCREENS_MOST, check_size, encoding,
+    is_end,
+};
 use std::io::{self, Read};
 use std::sync::Mutex;
 
@@ -26,6 +28,7 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Decoder<R> {
     input: R,
+    pixels_most: u32,
     chunk: Vec<u8>,
 }
 
@@ -43,8 +46,16 @@ impl<R: Read> Decoder<R> {
     pub const fn new(input: R) -> Self {
         Self {
             input,
+            pixels_most: PIXELS_MOST,
             chunk: Vec::new(),
         }
+    }
+
+    /// Takes no screen of more pixels than these, which are at most [`PIXELS_MOST`].
+    #[must_use]
+    pub fn with_pixels_most(mut self, pixels: u32) -> Self {
+        self.pixels_most = pixels.min(PIXELS_MOST);
+        self
     }
 
     /// Reads one message.
@@ -97,14 +108,14 @@ impl<R: Read> Decoder<R> {
                 let to = within("a copy to", said, &picture)?;
                 picture.copy(from, to);
             }
-            encoding::SIZE => return resize(said, picture),
+            encoding::SIZE => return self.resize(said, picture),
             encoding::SIZE_EXTENDED => {
                 let count = self.u8()?;
                 if count > SCREENS_MOST {
                     return Err(Fault::Screens(count).into());
                 }
                 self.skip(3 + 16 * usize::from(count))?;
-                return resize(said, picture);
+                return self.resize(said, picture);
             }
             encoding::CURSOR => self.cursor(said, picture)?,
             encoding::KEYS => hold(picture).takes_keys(),
@@ -169,6 +180,15 @@ impl<R: Read> Decoder<R> {
         Ok(())
     }
 
+    fn resize(&self, said: Said, picture: &Mutex<Picture>) -> Result<Heard> {
+        check_size(said.width, said.height, self.pixels_most)?;
+        let resized = hold(picture).resize(said.width, said.height);
+        Ok(match resized {
+            true => Heard::Resized,
+            false => Heard::Updated,
+        })
+    }
+
     fn cut_text(&mut self) -> Result<Heard> {
         self.skip(3)?;
         let length = u32::from_be_bytes(self.bytes()?);
@@ -212,15 +232,6 @@ impl<R: Read> Decoder<R> {
 
 fn pixels_of(cursor: &Cursor) -> usize {
     cursor.pixels.iter().flatten().count()
-}
-
-fn resize(said: Said, picture: &Mutex<Picture>) -> Result<Heard> {
-    check_size(said.width, said.height)?;
-    let resized = hold(picture).resize(said.width, said.height);
-    Ok(match resized {
-        true => Heard::Resized,
-        false => Heard::Updated,
-    })
 }
 
 /// A rectangle, if it lies on the screen.

@@ -1,6 +1,5 @@
 //! The beginning of a connection: version, no password, one screen with others.
-use super::{Fault, Say, TEXT_MOST, check_size};
-use crate::error::{Error, Result};
+use crate::{Error, Fault, PIXELS_MOST, Result, Say, TEXT_MOST, check_size};
 use std::io::{self, Read, Write};
 
 const VERSION: &[u8; 12] = b"RFB 003.008\n";
@@ -40,7 +39,7 @@ pub fn greet<S: Read + Write>(stream: &mut S) -> Result<(u16, u16)> {
     let _: [u8; 16] = bytes(stream)?;
     // Nor is its name: a window is called after its workspace.
     text(stream, "a screen's name")?;
-    check_size(size.0, size.1)?;
+    check_size(size.0, size.1, PIXELS_MOST)?;
     write(stream, &Say::Format.bytes())?;
     write(stream, &Say::Encodings.bytes())?;
     Ok(size)

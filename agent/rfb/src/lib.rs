@@ -1,9 +1,15 @@
 //! The remote framebuffer protocol, version 3.8, as far as a screen on a socket of the same host needs it:
 //! pixels raw and copied, sizes both ways, cursors, keys by their codes. Pictures are not packed: they stay on
 //! this host, and a decoder that is not there cannot be wrong.
+//!
+//! What comes may be steered by a guest: every length has a limit, and what breaks a rule ends the connection.
+//! - [`greet`] begins, [`Decoder`] hears, [`Say`] speaks: on whatever can be read and written.
+//! - [`picture`] is the screen as it was last said.
+#![forbid(unsafe_code)]
 
 mod decode;
 mod greeting;
+pub mod picture;
 mod say;
 
 pub use decode::{Decoder, Heard};
@@ -41,6 +47,25 @@ pub mod encoding {
     pub const KEYS: i32 = -258;
     /// Another size, or what came of a wish for one.
     pub const SIZE_EXTENDED: i32 = -308;
+}
+
+/// The result of listening.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why nobody listens any more.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection failed, and not because the machine ended.
+    #[error("{doing}: {source}")]
+    Lost {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// What came is not what a screen says.
+    #[error("it broke a rule: {0}")]
+    Fault(#[from] Fault),
 }
 
 /// What a screen must not say.
@@ -101,9 +126,9 @@ pub enum Fault {
 }
 
 /// Refuses a size that no screen has.
-pub(crate) fn check_size(width: u16, height: u16) -> Result<(), Fault> {
+pub(crate) fn check_size(width: u16, height: u16, pixels: u32) -> Result<(), Fault> {
     let sides = 1..=SIDE_MOST;
-    let few = u32::from(width) * u32::from(height) <= PIXELS_MOST;
+    let few = u32::from(width) * u32::from(height) <= pixels;
     match sides.contains(&width) && sides.contains(&height) && few {
         true => Ok(()),
         false => Err(Fault::Size(width, height)),

@@ -1,5 +1,5 @@
 //! What a viewer says: messages of a few bytes, without a way to fail.
-use super::encoding;
+use crate::encoding;
 
 /// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Say {
     Key {
         /// It went down.
         down: bool,
-        /// Its code; see [`crate::keys::xt`].
+        /// Its code; the set that PCs have had since the XT.
         code: u8,
     },
     /// The pointer, with its buttons as bits.

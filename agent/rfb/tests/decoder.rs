@@ -1,9 +1,8 @@
 //! What a screen says, byte by byte: as it should be, cut off anywhere, and by somebody who means harm.
 #![allow(clippy::unwrap_used)]
 
-use medley_viewer::error::Error;
-use medley_viewer::picture::{Area, Picture, hold};
-use medley_viewer::rfb::{CUT_MOST, Decoder, Fault, Heard, PIXELS_MOST, encoding};
+use medley_rfb::picture::{Area, Picture, hold};
+use medley_rfb::{CUT_MOST, Decoder, Error, Fault, Heard, PIXELS_MOST, encoding};
 use proptest::prelude::*;
 use std::io::Read;
 use std::sync::Mutex;
