@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use medley_hostile::judge::Desktop;
+use medley_desktop::Desktop;
 use medley_tests::{Guest, Running, Workspace, run};
 use nix::sys::signal::Signal;
 
@@ -106,7 +106,7 @@ fn word(pixels: &[Vec<u32>], row: usize, letters: usize) -> Vec<&[u32]> {
 #[test]
 fn guest_tiny_is_logged_into_on_its_whole_screen_which_sleeps_and_wakes() -> Result<()> {
     let workspace = Workspace::new(TINY)?;
-    let desktop = Desktop::start()?;
+    let desktop = Desktop::start(1280, 800)?;
     let mut guest = Guest::ready(workspace.booting(&MACHINE))?;
     guest.run(
         "sed -i 's/^root:x:/root::/' /etc/passwd; \

@@ -2,12 +2,11 @@
 //! and the machine itself, which sleeps and wakes.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use medley_desktop::{Desktop, Window};
 use medley_tests::{Guest, READY, Workspace, run};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
@@ -19,85 +18,38 @@ const LIMIT: Duration = Duration::from_secs(300);
 const BACK: Duration = Duration::from_secs(3);
 const WORKSPACE: &str = "office";
 
-/// A desktop without a screen.
-struct Desktop {
-    manager: Child,
-    server: Child,
-    display: String,
-}
+/// For an emulated guest, between two letters.
+const PAUSE: Duration = Duration::from_millis(60);
 
-impl Desktop {
-    fn start() -> Result<Self> {
-        let mut server = Command::new("Xvfb")
-            .args(["-displayfd", "1", "-nolisten", "tcp", "-noreset"])
-            .args(["-screen", "0", "1280x800x24"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start Xvfb")?;
-        let mut number = String::new();
-        let output = server.stdout.take().context("no output")?;
-        BufReader::new(output).read_line(&mut number)?;
-        let display = format!(":{}", number.trim());
-        let manager = Command::new("openbox")
-            .arg("--sm-disable")
-            .env("DISPLAY", &display)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start openbox")?;
-        Ok(Self {
-            manager,
-            server,
-            display,
-        })
-    }
-
-    fn xdotool(&self, args: &[&str]) -> Result<String> {
-        let mut xdotool = Command::new("xdotool");
-        let output = xdotool.args(args).env("DISPLAY", &self.display).output()?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Types a line.
-    fn enter(&self, line: &str) -> Result<()> {
-        self.xdotool(&["type", "--delay", "60", line])?;
-        self.xdotool(&["key", "Return"]).map(drop)
-    }
-
-    /// The guest's windows that can be seen.
-    fn windows(&self) -> Result<Vec<String>> {
-        let title = format!("^\\[{WORKSPACE}\\]");
-        let found = self.xdotool(&["search", "--onlyvisible", "--name", &title])?;
-        Ok(found.lines().map(str::to_owned).collect())
-    }
-
-    /// Waits until there are so many; how long that took.
-    fn until(&self, count: usize, limit: Duration) -> Result<Duration> {
-        let begun = Instant::now();
-        loop {
-            let windows = self.windows()?;
-            if windows.len() == count {
-                return Ok(begun.elapsed());
-            }
-            if begun.elapsed() > limit {
-                bail!(
-                    "{} windows instead of {count} after {limit:?}",
-                    windows.len()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(20));
+/// The guest's windows that can be seen.
+fn windows(desktop: &Desktop) -> Result<Vec<Window>> {
+    let mut shown = Vec::new();
+    for window in desktop.shown()? {
+        if desktop
+            .title(window)?
+            .starts_with(&format!("[{WORKSPACE}]"))
+        {
+            shown.push(window);
         }
     }
+    Ok(shown)
 }
 
-impl Drop for Desktop {
-    fn drop(&mut self) {
-        for child in [&mut self.manager, &mut self.server] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
+/// Waits until there are so many; how long that took.
+fn until(desktop: &Desktop, count: usize, limit: Duration) -> Result<Duration> {
+    let begun = Instant::now();
+    let shown = desktop.until(&format!("{count} windows"), limit, || {
+        Ok(windows(desktop)?.len() == count)
+    });
+    shown.with_context(|| desktop.describe())?;
+    Ok(begun.elapsed())
+}
+
+/// Types a line into one of them.
+fn enter(desktop: &Desktop, line: &str) -> Result<()> {
+    desktop.activate(windows(desktop)?.remove(0))?;
+    desktop.type_text(line, PAUSE)?;
+    desktop.type_text("\n", PAUSE)
 }
 
 struct Shown<'a> {
@@ -108,7 +60,7 @@ struct Shown<'a> {
 impl<'a> Shown<'a> {
     fn start(workspace: &'a Workspace, desktop: &Desktop) -> Result<Self> {
         let mut boot = workspace.booting(&["--revertible", "--memory", "512", "--windows"]);
-        boot.env("DISPLAY", &desktop.display);
+        boot.env("DISPLAY", &desktop.name);
         boot.args(["--files-in", "--urls", "--urls-with"])
             .arg(workspace.path("browser"))
             .arg("--files-out")
@@ -172,7 +124,7 @@ fn until_reads(path: &Path, words: &str) -> Result<()> {
 #[test]
 fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     let workspace = Workspace::new(DEBIAN)?;
-    let desktop = Desktop::start()?;
+    let desktop = Desktop::start(1280, 800)?;
     let mut shown = Shown::start(&workspace, &desktop)?;
     shown.guest.running.wait_for(READY, LIMIT)?;
     let begun = Instant::now();
@@ -186,12 +138,10 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     for _ in 0..2 {
         shown.ask(&["run", "--wait-window", "--timeout", "200"], &["XTerm"])?;
     }
-    desktop.until(2, LIMIT)?;
+    until(&desktop, 2, LIMIT)?;
 
     // Keys reach the window that has the keyboard.
-    let first = desktop.windows()?.remove(0);
-    desktop.xdotool(&["windowactivate", "--sync", &first])?;
-    desktop.enter("echo typed on the host >/tmp/typed")?;
+    enter(&desktop, "echo typed on the host >/tmp/typed")?;
     shown
         .guest
         .run("until grep 'typed on the host' /tmp/typed; do sleep 0.3; done")?;
@@ -201,8 +151,8 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     // The presenter is killed.
     let presenter = shown.guest.running.child_with("medley-presenter")?;
     kill(presenter, Signal::SIGKILL)?;
-    let gone = desktop.until(0, LIMIT)?;
-    let presenter = desktop.until(2, BACK).context("the presenter was killed")?;
+    let gone = until(&desktop, 0, LIMIT)?;
+    let presenter = until(&desktop, 2, BACK).context("the presenter was killed")?;
 
     // The agent is killed; its apps live on.
     shown.guest.run(
@@ -212,15 +162,13 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     let mut dark = Duration::ZERO;
     // Windows go, or are replaced in one moment; either way they are there and can be typed into.
     while begun.elapsed() < BACK {
-        if desktop.windows()?.len() < 2 {
+        if windows(&desktop)?.len() < 2 {
             dark = begun.elapsed();
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    ensure!(desktop.windows()?.len() == 2, "the agent was killed");
-    let first = desktop.windows()?.remove(0);
-    desktop.xdotool(&["windowactivate", "--sync", &first])?;
-    desktop.enter("echo and once more >/tmp/again")?;
+    ensure!(windows(&desktop)?.len() == 2, "the agent was killed");
+    enter(&desktop, "echo and once more >/tmp/again")?;
     shown
         .guest
         .run("until grep 'and once more' /tmp/again; do sleep 0.3; done")?;
@@ -229,12 +177,12 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     shown.guest.running.signal(Signal::SIGUSR1)?;
     let (status, said) = shown.guest.running.wait(LIMIT)?;
     ensure!(status.success(), "{status}\n{said}");
-    desktop.until(0, LIMIT)?;
+    until(&desktop, 0, LIMIT)?;
     let begun = Instant::now();
     let mut shown = Shown::start(&workspace, &desktop)?;
     shown.guest.running.wait_for("[resumed]", LIMIT)?;
     let runs = begun.elapsed();
-    let woke = desktop.until(2, BACK).context("the machine has slept")?;
+    let woke = until(&desktop, 2, BACK).context("the machine has slept")?;
     shown.guest.run("pgrep -c xterm; cat /tmp/typed")?;
     println!(
         "windows back: presenter killed {presenter:?} (gone after {gone:?}); agent killed: last missing after {dark:?}; \
@@ -242,6 +190,6 @@ fn guest_debian_windows_come_back_whoever_died() -> Result<()> {
     );
     shown.guest.running.signal(Signal::SIGTERM)?;
     shown.guest.running.wait(LIMIT)?;
-    desktop.until(0, LIMIT)?;
+    until(&desktop, 0, LIMIT)?;
     workspace.assert_nothing_left()
 }

@@ -6,39 +6,33 @@ mod watch;
 pub use area::Area;
 pub use watch::Watch;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use tempfile::TempDir;
+use anyhow::{Result, ensure};
+use medley_desktop::{Desktop, Options, Window};
 use x11rb::connection::Connection;
 use x11rb::protocol::damage::{ConnectionExt as _, ReportLevel};
 use x11rb::protocol::xproto::{
     AtomEnum, ClientMessageEvent, ConfigureWindowAux, ConnectionExt, CreateWindowAux, EventMask,
-    ImageFormat, KEY_PRESS_EVENT, KEY_RELEASE_EVENT, MapState, Window, WindowClass,
+    PropMode, WindowClass,
 };
-use x11rb::protocol::xtest::ConnectionExt as _;
-use x11rb::rust_connection::RustConnection;
+use x11rb::wrapper::ConnectionExt as _;
 
 use crate::interrupt;
-use crate::process::Killed;
 
-/// How long an X server or a window manager may take.
+/// How long a window manager may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A display without a screen, and who looks at it.
-pub struct Screen {
-    /// As `DISPLAY` wants it.
-    pub name: String,
-    /// The eye's connection.
-    pub x: RustConnection,
-    /// The root window.
-    pub root: Window,
-    // In this order: the manager before the server.
-    _manager: Option<Killed>,
-    _server: Killed,
-    _home: TempDir,
+pub struct Screen(Desktop);
+
+impl Deref for Screen {
+    type Target = Desktop;
+
+    fn deref(&self) -> &Desktop {
+        &self.0
+    }
 }
 
 impl Screen {
@@ -47,30 +41,7 @@ impl Screen {
     /// # Errors
     /// Xvfb is not there, or does not start.
     pub fn bare(width: u16, height: u16) -> Result<Self> {
-        let mut command = Command::new("Xvfb");
-        // Screens draw their cursors beside the pixels; this one takes its own away for whoever reads them, and says
-        // of that in the middle of its answer that something was painted.
-        command.arg("-nocursor");
-        command.args(["-displayfd", "1", "-nolisten", "tcp", "-noreset"]);
-        command.args(["-screen", "0", &format!("{width}x{height}x24")]);
-        let silent = command.stdin(Stdio::null()).stderr(Stdio::null());
-        let mut server = Killed::start(silent.stdout(Stdio::piped()))?;
-        let mut number = String::new();
-        let told = server.child().stdout.take().context("Xvfb has no output")?;
-        BufReader::new(told).read_line(&mut number)?;
-        ensure!(!number.trim().is_empty(), "Xvfb did not start");
-        let name = format!(":{}", number.trim());
-        let (x, screen) = RustConnection::connect(Some(&name))?;
-        let root = x.setup().roots[screen].root;
-        x.damage_query_version(1, 1)?.reply()?;
-        Ok(Self {
-            name,
-            x,
-            root,
-            _manager: None,
-            _server: server,
-            _home: tempfile::tempdir()?,
-        })
+        Self::start(Options::new(width, height).bare())
     }
 
     /// An X server with a window manager.
@@ -78,65 +49,21 @@ impl Screen {
     /// # Errors
     /// Xvfb or openbox is not there, or does not start.
     pub fn managed(width: u16, height: u16) -> Result<Self> {
-        let mut screen = Self::bare(width, height)?;
-        let home = screen._home.path().to_owned();
-        let mut command = screen.program("openbox");
-        for folder in ["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
-            command.env(folder, &home);
-        }
-        screen._manager = Some(Killed::start(command.arg("--sm-disable"))?);
-        // It says that it is there a moment before it is: what is mapped in between stays unmapped for ever.
-        let begun = Instant::now();
-        while !screen.maps_a_window()? {
-            interrupt::go_on()?;
-            ensure!(begun.elapsed() < LIMIT, "openbox did not begin to work");
-        }
-        Ok(screen)
+        Self::start(Options::new(width, height))
     }
 
-    fn maps_a_window(&self) -> Result<bool> {
-        if self
-            .numbers(self.root, "_NET_SUPPORTING_WM_CHECK")?
-            .is_empty()
-        {
-            std::thread::sleep(Duration::from_millis(20));
-            return Ok(false);
-        }
-        let probe = self.window(
-            Area {
-                x: 0,
-                y: 0,
-                width: 40,
-                height: 40,
-            },
-            "probe",
-        )?;
-        self.x.map_window(probe)?;
-        let begun = Instant::now();
-        let mut shown = false;
-        while !shown && begun.elapsed() < Duration::from_millis(300) {
-            std::thread::sleep(Duration::from_millis(10));
-            shown = self.is_shown(probe)?;
-        }
-        self.x.destroy_window(probe)?;
-        Ok(shown)
-    }
-
-    /// A program with this display.
-    #[must_use]
-    pub fn program(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("DISPLAY", &self.name).stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command
+    fn start(options: Options) -> Result<Self> {
+        let desktop = options.without_cursor().apart().start()?;
+        desktop.conn.damage_query_version(1, 1)?.reply()?;
+        Ok(Self(desktop))
     }
 
     /// A new window of ours of this class, not yet shown.
     ///
     /// # Errors
     /// The display is gone.
-    pub fn window(&self, area: Area, class: &str) -> Result<Window> {
-        let window = self.x.generate_id()?;
+    pub fn create(&self, area: Area, class: &str) -> Result<Window> {
+        let window = self.conn.generate_id()?;
         let aux = CreateWindowAux::new().background_pixel(0x0020_2020);
         let Area {
             x,
@@ -145,34 +72,20 @@ impl Screen {
             height,
         } = area;
         let kind = WindowClass::INPUT_OUTPUT;
-        self.x
+        self.conn
             .create_window(0, window, self.root, x, y, width, height, 0, kind, 0, &aux)?;
         let name = format!("{class}\0{class}\0");
         for (property, value) in [(AtomEnum::WM_CLASS, &*name), (AtomEnum::WM_NAME, class)] {
-            use x11rb::wrapper::ConnectionExt as _;
-            let mode = x11rb::protocol::xproto::PropMode::REPLACE;
-            self.x
-                .change_property8(mode, window, property, AtomEnum::STRING, value.as_bytes())?;
+            let mode = PropMode::REPLACE;
+            self.conn.change_property8(
+                mode,
+                window,
+                property,
+                AtomEnum::STRING,
+                value.as_bytes(),
+            )?;
         }
         Ok(window)
-    }
-
-    fn is_shown(&self, window: Window) -> Result<bool> {
-        let attributes = self.x.get_window_attributes(window)?.reply();
-        Ok(attributes.is_ok_and(|all| all.map_state == MapState::VIEWABLE))
-    }
-
-    fn numbers(&self, window: Window, property: &str) -> Result<Vec<u32>> {
-        let atom = self
-            .x
-            .intern_atom(false, property.as_bytes())?
-            .reply()?
-            .atom;
-        let value = self
-            .x
-            .get_property(false, window, atom, AtomEnum::ANY, 0, 64)?
-            .reply()?;
-        Ok(value.value32().map(Iterator::collect).unwrap_or_default())
     }
 
     /// The windows of apps that are shown and whose class holds this word, besides those that are known. Only a window
@@ -180,25 +93,18 @@ impl Screen {
     ///
     /// # Errors
     /// The display is gone.
-    pub fn shown(&self, class: &str, known: &[Window]) -> Result<Vec<Window>> {
+    pub fn apps(&self, class: &str, known: &[Window]) -> Result<Vec<Window>> {
         let mut found = self.numbers(self.root, "_NET_CLIENT_LIST")?;
         found.retain(|window| {
-            !known.contains(window)
-                && self.has_class(*window, class)
-                && self.is_shown(*window).unwrap_or(false)
+            !known.contains(window) && self.has_class(*window, class) && self.is_viewable(*window)
         });
         Ok(found)
     }
 
     /// A window that is gone has none.
     fn has_class(&self, window: Window, class: &str) -> bool {
-        let (kind, string) = (AtomEnum::WM_CLASS, AtomEnum::STRING);
-        let asked = self.x.get_property(false, window, kind, string, 0, 64);
-        let named = asked.ok().and_then(|asked| asked.reply().ok());
-        named.is_some_and(|named| {
-            let named = String::from_utf8_lossy(&named.value).to_lowercase();
-            named.contains(class)
-        })
+        let named = self.text(window, "WM_CLASS");
+        named.is_ok_and(|named| named.to_lowercase().contains(class))
     }
 
     /// A window's whole area, seen from its own corner.
@@ -206,7 +112,7 @@ impl Screen {
     /// # Errors
     /// The window is gone.
     pub fn whole(&self, window: Window) -> Result<Area> {
-        let size = self.x.get_geometry(window)?.reply()?;
+        let size = self.conn.get_geometry(window)?.reply()?;
         Ok(Area {
             x: 0,
             y: 0,
@@ -225,7 +131,7 @@ impl Screen {
         let begun = Instant::now();
         loop {
             let at = self
-                .x
+                .conn
                 .translate_coordinates(window, self.root, 0, 0)?
                 .reply()?;
             let place = Area {
@@ -241,31 +147,28 @@ impl Screen {
                 "a window of {whole:?} stays at {place:?}"
             );
             let corner = ConfigureWindowAux::new().x(10).y(10);
-            self.x.configure_window(window, &corner)?;
-            self.x.flush()?;
+            self.conn.configure_window(window, &corner)?;
+            self.conn.flush()?;
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    /// Gives a window the keyboard, as a task bar does, and waits until it has it.
+    /// Gives a window the keyboard, as a task bar does, and waits until its manager says so: which part of it then has
+    /// it is the app's own affair.
     ///
     /// # Errors
     /// The window manager does not do it.
     pub fn activate(&self, window: Window) -> Result<()> {
-        let active = self
-            .x
-            .intern_atom(false, b"_NET_ACTIVE_WINDOW")?
-            .reply()?
-            .atom;
+        let active = self.atom("_NET_ACTIVE_WINDOW")?;
         let begun = Instant::now();
         loop {
             // 2: on somebody's behest.
             let message = ClientMessageEvent::new(32, window, active, [2, 0, 0, 0, 0]);
             let mask = EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY;
-            self.x.send_event(false, self.root, mask, message)?;
-            self.x.flush()?;
+            self.conn.send_event(false, self.root, mask, message)?;
+            self.conn.flush()?;
             std::thread::sleep(Duration::from_millis(50));
-            if self.numbers(self.root, "_NET_ACTIVE_WINDOW")?.first() == Some(&window) {
+            if self.active()? == window {
                 return Ok(());
             }
             interrupt::go_on()?;
@@ -274,21 +177,6 @@ impl Screen {
                 "the window does not get the keyboard"
             );
         }
-    }
-
-    /// Presses or releases a key, by evdev's number.
-    ///
-    /// # Errors
-    /// The display is gone.
-    pub fn key(&self, code: u8, down: bool) -> Result<()> {
-        let kind = if down {
-            KEY_PRESS_EVENT
-        } else {
-            KEY_RELEASE_EVENT
-        };
-        self.x
-            .xtest_fake_input(kind, code + 8, 0, self.root, 0, 0, 0)?;
-        Ok(self.x.flush()?)
     }
 
     /// Pixels of a window as the server has them, row by row, without the byte that nobody sees.
@@ -302,15 +190,8 @@ impl Screen {
             width,
             height,
         } = area;
-        let format = ImageFormat::Z_PIXMAP;
-        let image = self
-            .x
-            .get_image(format, window, x, y, width, height, !0)?
-            .reply()?;
-        let pixels = image.data.as_chunks::<4>().0.iter();
-        Ok(pixels
-            .map(|pixel| u32::from_le_bytes(*pixel) & 0x00ff_ffff)
-            .collect())
+        let area = (x.into(), y.into(), width.into(), height.into());
+        Ok(self.image(window, area)?.pixels)
     }
 
     /// Watches what is painted in a window, or, for the root, anywhere.
@@ -318,8 +199,8 @@ impl Screen {
     /// # Errors
     /// The window is gone.
     pub fn watch(&self, window: Window) -> Result<Watch<'_>> {
-        let damage = self.x.generate_id()?;
-        self.x
+        let damage = self.conn.generate_id()?;
+        self.conn
             .damage_create(damage, window, ReportLevel::BOUNDING_BOX)?
             .check()?;
         Ok(Watch {
@@ -338,7 +219,7 @@ mod tests {
     fn what_is_painted_is_seen_once() {
         let screen = Screen::managed(300, 200).unwrap();
         let window = screen
-            .window(
+            .create(
                 Area {
                     x: 0,
                     y: 0,
@@ -348,11 +229,11 @@ mod tests {
                 "Bench",
             )
             .unwrap();
-        assert!(screen.shown("bench", &[]).unwrap().is_empty());
-        screen.x.map_window(window).unwrap();
-        screen.x.flush().unwrap();
+        assert!(screen.apps("bench", &[]).unwrap().is_empty());
+        screen.conn.map_window(window).unwrap();
+        screen.conn.flush().unwrap();
         let begun = Instant::now();
-        while screen.shown("bench", &[]).unwrap() != [window] {
+        while screen.apps("bench", &[]).unwrap() != [window] {
             assert!(begun.elapsed() < LIMIT, "it is not shown");
         }
         screen.put_in_sight(window).unwrap();
@@ -361,16 +242,19 @@ mod tests {
         watch.calm(Duration::from_millis(100)).unwrap();
         let soon = || Instant::now() + Duration::from_millis(100);
         assert_eq!(watch.painted(soon()).unwrap(), None);
-        let gc = screen.x.generate_id().unwrap();
+        let gc = screen.conn.generate_id().unwrap();
         let red = CreateGCAux::new().foreground(0x00ff_0000);
-        screen.x.create_gc(gc, window, &red).unwrap();
+        screen.conn.create_gc(gc, window, &red).unwrap();
         let there = Rectangle {
             x: 5,
             y: 6,
             width: 7,
             height: 8,
         };
-        screen.x.poly_fill_rectangle(window, gc, &[there]).unwrap();
+        screen
+            .conn
+            .poly_fill_rectangle(window, gc, &[there])
+            .unwrap();
         let area = watch.painted(soon()).unwrap().unwrap();
         assert_eq!(
             area,

@@ -5,6 +5,7 @@ mod support;
 
 use ksni::blocking::TrayMethods;
 use ksni::menu::{CheckmarkItem, MenuItem, StandardItem, SubMenu};
+use medley_desktop::{Desktop, Process};
 use medley_guest::apps::id_of;
 use medley_wire::control::{
     Allowed, Click, EntryLook, NoteAnswer, TrayChoice, TrayClick, TrayState, Urgency,
@@ -16,8 +17,8 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use support::bus::Bus;
-use support::display::Xserver;
-use support::{AGENT, Doors, Host, PATIENCE, Process, agent_with};
+use support::display;
+use support::{AGENT, Doors, Host, PATIENCE, agent_with};
 use zbus::blocking::{Connection, MessageIterator};
 use zbus::zvariant::Value;
 
@@ -30,16 +31,16 @@ struct Desk {
     agent: Process,
     bus: Bus,
     doors: Doors,
-    server: Xserver,
+    server: Desktop,
 }
 
-fn agent(server: &Xserver, doors: &Doors, bus: &Bus) -> Process {
+fn agent(server: &Desktop, doors: &Doors, bus: &Bus) -> Process {
     let environment = [("DBUS_SESSION_BUS_ADDRESS", bus.address.as_str())];
     agent_with(AGENT, &server.name, doors, &[], &environment)
 }
 
 fn start(allowed: Allowed) -> Desk {
-    let server = Xserver::virtual_one();
+    let server = display::virtual_one();
     let doors = Doors::new();
     let bus = Bus::new(doors.folder.path());
     let apps = doors.path("data").join("applications");

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
+use medley_desktop::{Desktop, Process};
 use medley_wire::bulk::{Carries, Chunk, End, Open};
 use medley_wire::control::{
     Allowed, Answer, ClipboardForm, ClipboardKind, ClipboardOffer, ClipboardRequest, Settings,
@@ -10,12 +11,12 @@ use medley_wire::control::{
 use medley_wire::limits::CHUNK_BYTES;
 use medley_wire::{Bytes, Features, List, Text, Untrusted};
 use std::time::Duration;
-use support::display::Xserver;
+use support::display;
 use support::selections::App;
-use support::{Doors, Host, Process, agent};
+use support::{Doors, Host, agent};
 
-fn start() -> (Xserver, Doors, Process, Host) {
-    let server = Xserver::virtual_one();
+fn start() -> (Desktop, Doors, Process, Host) {
+    let server = display::virtual_one();
     let doors = Doors::new();
     let agent = agent(&server, &doors, &[]);
     let host = Host::accept(&doors, Features::ALL, None);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
+use medley_desktop::{Desktop, Process};
 use medley_wire::bulk::{Cancel, Carries, Chunk, End, Open};
 use medley_wire::control::{self, Allowed, Answer, FileOffer, Level, Outcome, Update, Verdict};
 use medley_wire::limits::CHUNK_BYTES;
@@ -13,11 +14,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use support::display::Xserver;
-use support::{AGENT, Doors, Host, PATIENCE, Process, agent, agent_with};
+use support::display;
+use support::{AGENT, Doors, Host, PATIENCE, agent, agent_with};
 
-fn start(allowed: Allowed) -> (Xserver, Doors, Process, Host) {
-    let server = Xserver::virtual_one();
+fn start(allowed: Allowed) -> (Desktop, Doors, Process, Host) {
+    let server = display::virtual_one();
     let doors = Doors::new();
     let agent = agent(&server, &doors, &[]);
     let host = greet(&doors, allowed);
@@ -174,7 +175,7 @@ fn the_hosts_files_arrive_whole_and_under_names_of_their_own() {
 
 #[test]
 fn an_app_is_launched_with_files_once_they_are_there() {
-    let server = Xserver::virtual_one();
+    let server = display::virtual_one();
     let doors = Doors::new();
     let out = doors.path("out");
     let apps = doors.path("data").join("applications");
@@ -453,7 +454,7 @@ fn update(host: &mut Host, transfer: u32, size: u64, digest: [u8; 32]) -> Verdic
 
 #[test]
 fn a_newer_agent_takes_the_place_of_the_old_one() {
-    let server = Xserver::virtual_one();
+    let server = display::virtual_one();
     let doors = Doors::new();
     let (image, state) = (doors.path("image"), doors.path("state"));
     fs::create_dir_all(&image).unwrap();

@@ -10,7 +10,7 @@ use medley_wire::control::{Allowed, Answer, PrintFormat, Sides, Verdict};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::display::Xserver;
+use support::display;
 use support::{Doors, Host, PATIENCE, agent};
 
 fn until(host: &mut Host, what: &str, mut holds: impl FnMut() -> bool) {
@@ -45,7 +45,7 @@ fn stands(uri: &str, job: JobId) -> Standing {
 
 #[test]
 fn what_is_printed_goes_to_the_host_as_far_as_it_wants() {
-    let server = Xserver::virtual_one();
+    let server = display::virtual_one();
     let doors = Doors::new();
     // A port that is free now.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -6,7 +6,7 @@ use medley_wire::control::{self, Monitor, Outcome, Progress};
 use medley_wire::{AppId, Features, List, Rect, Size, Text};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::display::Xserver;
+use support::display;
 use support::{Doors, Host, PATIENCE, agent};
 use x11rb::connection::Connection;
 use x11rb::protocol::randr::ConnectionExt as _;
@@ -68,7 +68,7 @@ fn id(host: &Host, name: &str) -> AppId {
 
 #[test]
 fn apps_are_listed_launched_and_outlive_the_agent() {
-    let server = Xserver::virtual_one();
+    let server = display::virtual_one();
     let doors = Doors::new();
     let data = doors.path("data");
     let out = doors.path("out");
@@ -156,15 +156,15 @@ fn apps_are_listed_launched_and_outlive_the_agent() {
     let window = host.window("XLogo");
     let shown = &host.model.windows[&window];
     assert_eq!((shown.app, shown.launch), (logo, 0));
-    let xid = server.find("XLogo").unwrap();
-    server.x.kill_client(xid).unwrap();
-    server.x.flush().unwrap();
+    let xid = display::find(&server, "XLogo").unwrap();
+    server.conn.kill_client(xid).unwrap();
+    server.conn.flush().unwrap();
     host.until("the window to go", |model| model.windows.is_empty());
 }
 
 #[test]
 fn apps_come_and_go_while_the_host_looks() {
-    let server = Xserver::virtual_one();
+    let server = display::virtual_one();
     let doors = Doors::new();
     let data = doors.path("data");
     entry(&data, "one.desktop", "Name=One\nExec=true");
@@ -190,7 +190,7 @@ fn apps_come_and_go_while_the_host_looks() {
 
 #[test]
 fn it_says_how_it_is() {
-    let server = Xserver::virtual_one();
+    let server = display::virtual_one();
     let doors = Doors::new();
     let _agent = agent(&server, &doors, &[]);
     let mut host = Host::accept(&doors, Features::ALL, None);
@@ -273,7 +273,7 @@ fn monitors(host: &mut Host, monitors: Vec<Monitor>) {
 
 #[test]
 fn a_screen_that_cannot_change_stays_and_apps_hear_of_the_scale() {
-    let server = Xserver::virtual_one();
+    let server = display::virtual_one();
     let doors = Doors::new();
     let _agent = agent(&server, &doors, &[]);
     let mut host = Host::accept(&doors, Features::ALL, None);
@@ -282,15 +282,21 @@ fn a_screen_that_cannot_change_stays_and_apps_hear_of_the_scale() {
     wait_for("the resource", || {
         server
             .text(server.root, "RESOURCE_MANAGER")
+            .unwrap()
             .contains("Xft.dpi:\t144")
             .then_some(())
     });
-    let root = server.x.get_geometry(server.root).unwrap().reply().unwrap();
+    let root = server
+        .conn
+        .get_geometry(server.root)
+        .unwrap()
+        .reply()
+        .unwrap();
     assert_eq!((root.width, root.height), (1600, 1000));
-    let owner = server.atom("_XSETTINGS_S0");
+    let owner = server.atom("_XSETTINGS_S0").unwrap();
     assert_ne!(
         server
-            .x
+            .conn
             .get_selection_owner(owner)
             .unwrap()
             .reply()
@@ -299,14 +305,14 @@ fn a_screen_that_cannot_change_stays_and_apps_hear_of_the_scale() {
         0
     );
     assert_eq!(
-        server.words(server.root, "_NET_WORKAREA"),
+        server.numbers(server.root, "_NET_WORKAREA").unwrap(),
         [0, 0, 1600, 1000]
     );
 }
 
 #[test]
 fn the_dummy_mirrors_three_monitors_and_one_again() {
-    let server = Xserver::dummy(medley_guest::install::XORG);
+    let server = display::dummy(medley_guest::install::XORG);
     let doors = Doors::new();
     let _agent = agent(&server, &doors, &[]);
     let mut host = Host::accept(&doors, Features::ALL, None);
@@ -322,7 +328,12 @@ fn the_dummy_mirrors_three_monitors_and_one_again() {
         ],
     );
     let size = || {
-        let root = server.x.get_geometry(server.root).unwrap().reply().unwrap();
+        let root = server
+            .conn
+            .get_geometry(server.root)
+            .unwrap()
+            .reply()
+            .unwrap();
         (root.width, root.height)
     };
     wait_for("the large screen", || {
@@ -330,7 +341,7 @@ fn the_dummy_mirrors_three_monitors_and_one_again() {
     });
     let shown = || {
         let all = server
-            .x
+            .conn
             .randr_get_monitors(server.root, true)
             .unwrap()
             .reply()
@@ -350,7 +361,7 @@ fn the_dummy_mirrors_three_monitors_and_one_again() {
     ];
     wait_for("three monitors", || (shown() == expected).then_some(()));
     wait_for("the work area", || {
-        (server.words(server.root, "_NET_WORKAREA") == [0, 30, 5560, 1990]).then_some(())
+        (server.numbers(server.root, "_NET_WORKAREA").unwrap() == [0, 30, 5560, 1990]).then_some(())
     });
     monitors(
         &mut host,
@@ -372,7 +383,7 @@ fn the_dummy_mirrors_three_monitors_and_one_again() {
 
 #[test]
 fn the_hosts_keymap_is_the_guests() {
-    let server = Xserver::virtual_one();
+    let server = display::virtual_one();
     let doors = Doors::new();
     let _agent = agent(&server, &doors, &[]);
     let mut host = Host::accept(&doors, Features::ALL, None);
@@ -387,7 +398,7 @@ fn the_hosts_keymap_is_the_guests() {
     // evdev's 21 is z on a German keyboard.
     let symbol = || {
         let map = server
-            .x
+            .conn
             .get_keyboard_mapping(29, 1)
             .unwrap()
             .reply()
@@ -396,7 +407,7 @@ fn the_hosts_keymap_is_the_guests() {
     };
     wait_for("the keymap", || (symbol() == u32::from('z')).then_some(()));
     let repeat = server
-        .x
+        .conn
         .get_keyboard_control()
         .unwrap()
         .reply()

@@ -2,14 +2,15 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
+use medley_desktop::{Desktop, Process};
 use medley_wire::control::{Allowed, Click, TrayChoice, TrayClick, TrayState};
 use medley_wire::{Features, window::Kind};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
-use support::display::Xserver;
-use support::{Doors, Host, PATIENCE, Process, agent};
+use support::display;
+use support::{Doors, Host, PATIENCE, agent};
 use x11rb::protocol::xproto::{ConnectionExt, MapState};
 
 /// The app.
@@ -22,7 +23,7 @@ struct Icon {
 }
 
 impl Icon {
-    fn new(server: &Xserver) -> Self {
+    fn new(server: &Desktop) -> Self {
         let mut child = Command::new("/usr/bin/python3")
             .args(["-c", APP])
             .env("DISPLAY", &server.name)
@@ -70,8 +71,8 @@ fn says(host: &mut Host, icon: &Icon, words: &str) {
     }
 }
 
-fn start(allowed: Allowed) -> (Xserver, Doors, Process, Host) {
-    let server = Xserver::virtual_one();
+fn start(allowed: Allowed) -> (Desktop, Doors, Process, Host) {
+    let server = display::virtual_one();
     let doors = Doors::new();
     let agent = agent(&server, &doors, &[]);
     let mut host = Host::accept(&doors, Features::ALL, None);
@@ -176,9 +177,9 @@ fn icons_of_the_old_kind_are_shown_and_clicked() {
 
     // Another agent: the app comes to it by itself.
     drop((first, host));
-    let manager = server.atom("WM_S0");
+    let manager = server.atom("WM_S0").unwrap();
     let gone = || {
-        let owner = server.x.get_selection_owner(manager).unwrap().reply();
+        let owner = server.conn.get_selection_owner(manager).unwrap().reply();
         owner.unwrap().owner == 0
     };
     while !gone() {
@@ -196,9 +197,9 @@ fn icons_of_the_old_kind_are_shown_and_clicked() {
 #[test]
 fn what_is_not_allowed_is_not_taken_in() {
     let (server, _doors, _agent, mut host) = start(Allowed::NONE);
-    let tray = server.atom("_NET_SYSTEM_TRAY_S0");
+    let tray = server.atom("_NET_SYSTEM_TRAY_S0").unwrap();
     let owner = || {
-        let reply = server.x.get_selection_owner(tray).unwrap().reply();
+        let reply = server.conn.get_selection_owner(tray).unwrap().reply();
         reply.unwrap().owner
     };
     let _icon = Icon::new(&server);
@@ -230,7 +231,7 @@ fn what_is_not_allowed_is_not_taken_in() {
 fn a_tray_of_the_guests_own_stays_until_it_ends() {
     let (server, _doors, _agent, mut host) = start(Allowed::NONE);
     let (x, screen) = x11rb::rust_connection::RustConnection::connect(Some(&server.name)).unwrap();
-    let tray = server.atom("_NET_SYSTEM_TRAY_S0");
+    let tray = server.atom("_NET_SYSTEM_TRAY_S0").unwrap();
     let root = x11rb::connection::Connection::setup(&x).roots[screen].root;
     let theirs = x11rb::connection::Connection::generate_id(&x).unwrap();
     x.create_window(
@@ -250,7 +251,7 @@ fn a_tray_of_the_guests_own_stays_until_it_ends() {
     x.set_selection_owner(theirs, tray, 0_u32).unwrap();
     x.get_input_focus().unwrap().reply().unwrap();
     let owner = || {
-        let reply = server.x.get_selection_owner(tray).unwrap().reply();
+        let reply = server.conn.get_selection_owner(tray).unwrap().reply();
         reply.unwrap().owner
     };
     host.allow(Allowed::TRAY);
@@ -263,6 +264,6 @@ fn a_tray_of_the_guests_own_stays_until_it_ends() {
         host.turn(Duration::from_millis(20));
     }
     let manager = owner();
-    let attributes = server.x.get_window_attributes(manager).unwrap().reply();
+    let attributes = server.conn.get_window_attributes(manager).unwrap().reply();
     assert_eq!(attributes.unwrap().map_state, MapState::UNMAPPED);
 }

@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
+use medley_desktop::{Desktop, Process, key_of};
 use medley_link::Pool;
 use medley_wire::pixels::Format;
 use medley_wire::window::{Change, Kind, Modifiers, Seen, States};
 use medley_wire::{Bytes, Features, Rect, Size, WindowId, gui};
 use std::time::{Duration, Instant};
-use support::display::Xserver;
-use support::{Doors, Host, PATIENCE, Process, agent, app};
+use support::display;
+use support::{Doors, Host, PATIENCE, agent, app};
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::ConnectionExt;
 
@@ -16,8 +17,8 @@ fn rect(x: i32, y: i32, width: u32, height: u32) -> Rect {
     Rect::new(x, y, Size::new(width, height).unwrap()).unwrap()
 }
 
-fn start(more: &[&str]) -> (Xserver, Doors, Process, Host) {
-    let server = Xserver::virtual_one();
+fn start(more: &[&str]) -> (Desktop, Doors, Process, Host) {
+    let server = display::virtual_one();
     let doors = Doors::new();
     let agent = agent(&server, &doors, more);
     let host = Host::accept(&doors, Features::ALL, None);
@@ -25,16 +26,16 @@ fn start(more: &[&str]) -> (Xserver, Doors, Process, Host) {
 }
 
 /// Compares what the host has with what the server has. The unused byte of a pixel is not looked at.
-fn same_pixels(server: &Xserver, host: &Host, class: &str, border: usize) {
-    let window = server.find(class).unwrap();
-    let (width, height, real) = server.pixels(window).unwrap();
-    let win = host.model.find(class).unwrap();
-    let ours = win.inner(border);
-    assert_eq!(ours.len(), usize::from(width) * usize::from(height) * 4);
-    let colours = |bytes: &[u8]| -> Vec<[u8; 3]> {
-        bytes.chunks_exact(4).map(|p| [p[0], p[1], p[2]]).collect()
-    };
-    let (ours, real) = (colours(&ours), colours(&real));
+fn same_pixels(server: &Desktop, host: &Host, class: &str, border: usize) {
+    let window = display::find(server, class).unwrap();
+    let (_, _, width, height) = server.place(window).unwrap();
+    let real = server.image(window, (0, 0, width, height)).unwrap().pixels;
+    let ours = host.model.find(class).unwrap().inner(border);
+    let ours = ours.as_chunks::<4>().0.iter();
+    let ours: Vec<u32> = ours
+        .map(|pixel| u32::from_le_bytes(*pixel) & 0x00ff_ffff)
+        .collect();
+    assert_eq!(ours.len(), real.len());
     let differ = ours.iter().zip(&real).filter(|(a, b)| a != b).count();
     assert_eq!(
         differ,
@@ -60,27 +61,6 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// evdev's number of a key, and whether it wants shift, on the keymap that servers begin with.
-fn key_of(letter: char) -> (u16, bool) {
-    let rows = [
-        (2, "1234567890-="),
-        (16, "qwertyuiop[]"),
-        (30, "asdfghjkl;'"),
-        (44, "zxcvbnm,./"),
-    ];
-    let lower = letter.to_ascii_lowercase();
-    for (first, keys) in rows {
-        if let Some(at) = keys.find(lower) {
-            return (first + at as u16, letter.is_ascii_uppercase());
-        }
-    }
-    match letter {
-        ' ' => (57, false),
-        '\n' => (28, false),
-        _ => panic!("no key for {letter}"),
-    }
-}
-
 fn press(host: &mut Host, window: WindowId, code: u16, down: bool, held: Modifiers) {
     host.say(gui::Key {
         window,
@@ -94,14 +74,14 @@ fn press(host: &mut Host, window: WindowId, code: u16, down: bool, held: Modifie
 
 fn type_text(host: &mut Host, window: WindowId, text: &str) {
     for letter in text.chars() {
-        let (code, shift) = key_of(letter);
+        let (code, shift) = key_of(letter).unwrap();
         let held = if shift {
             Modifiers::SHIFT
         } else {
             Modifiers::NONE
         };
-        press(host, window, code, true, held);
-        press(host, window, code, false, held);
+        press(host, window, code.into(), true, held);
+        press(host, window, code.into(), false, held);
     }
 }
 
@@ -133,10 +113,13 @@ fn a_window_comes_with_its_name_kind_hints_and_pixels() {
     let step = win.hints.unwrap().step.unwrap();
     assert!(step.width() > 1 && step.height() > 1);
     same_pixels(&server, &host, "XTerm", 0);
-    let xid = server.find("XTerm").unwrap();
-    assert_eq!(server.words(xid, "WM_STATE")[0], 1);
-    assert_eq!(server.words(xid, "_NET_FRAME_EXTENTS"), [0; 4]);
-    assert_eq!(server.words(server.root, "_NET_CLIENT_LIST"), [xid]);
+    let xid = display::find(&server, "XTerm").unwrap();
+    assert_eq!(server.numbers(xid, "WM_STATE").unwrap()[0], 1);
+    assert_eq!(server.numbers(xid, "_NET_FRAME_EXTENTS").unwrap(), [0; 4]);
+    assert_eq!(
+        server.numbers(server.root, "_NET_CLIENT_LIST").unwrap(),
+        [xid]
+    );
 }
 
 #[test]
@@ -200,8 +183,8 @@ fn the_host_says_where_a_window_is() {
         assert_eq!(host.model.windows[&id].rect, place);
         host.settle(id);
         same_pixels(&server, &host, "XLogo", 0);
-        let xid = server.find("XLogo").unwrap();
-        let real = server.x.get_geometry(xid).unwrap().reply().unwrap();
+        let xid = display::find(&server, "XLogo").unwrap();
+        let real = server.conn.get_geometry(xid).unwrap().reply().unwrap();
         let real = (
             i32::from(real.x),
             i32::from(real.y),
@@ -232,8 +215,8 @@ fn an_app_that_wants_another_size_waits_for_the_host() {
     host.until("a wish", |model| !model.windows[&id].wishes.is_empty());
     let wish = *host.model.windows[&id].wishes.last().unwrap();
     assert!(wish.size().width() < before.size().width());
-    let xid = server.find("XTerm").unwrap();
-    let real = server.x.get_geometry(xid).unwrap().reply().unwrap();
+    let xid = display::find(&server, "XTerm").unwrap();
+    let real = server.conn.get_geometry(xid).unwrap().reply().unwrap();
     assert_eq!(
         u32::from(real.width),
         before.size().width(),
@@ -318,9 +301,10 @@ fn an_agent_that_was_killed_finds_everything_again() {
         change: Change::new(States::MAXIMISED_DOWN, States::NONE).unwrap(),
     });
     wait_for("the state", || {
-        let states = server.words(server.find("XLogo").unwrap(), "_NET_WM_STATE");
+        let logo = display::find(&server, "XLogo").unwrap();
+        let states = server.numbers(logo, "_NET_WM_STATE").unwrap();
         states
-            .contains(&server.atom("_NET_WM_STATE_MAXIMIZED_VERT"))
+            .contains(&server.atom("_NET_WM_STATE_MAXIMIZED_VERT").unwrap())
             .then_some(())
     });
     let begun = Instant::now();
@@ -350,8 +334,8 @@ fn a_host_that_comes_back_is_told_everything() {
     press(&mut host, id, 42, true, Modifiers::NONE);
     focus(&mut host, id);
     press(&mut host, id, 30, true, Modifiers::NONE);
-    let down = |server: &Xserver| {
-        let keys = server.x.query_keymap().unwrap().reply().unwrap().keys;
+    let down = |server: &Desktop| {
+        let keys = server.conn.query_keymap().unwrap().reply().unwrap().keys;
         keys.iter().map(|byte| byte.count_ones()).sum::<u32>()
     };
     wait_for("a key to be down", || (down(&server) == 1).then_some(()));
@@ -370,7 +354,7 @@ fn a_host_that_comes_back_is_told_everything() {
 
 #[test]
 fn pixels_go_through_shared_memory() {
-    let server = Xserver::virtual_one();
+    let server = display::virtual_one();
     let doors = Doors::new();
     let path = doors.path("pool");
     let file = std::fs::File::options()
@@ -495,14 +479,14 @@ fn the_keyboard_never_repeats_by_itself() {
     let _logo = app(&server, "xlogo", &[]);
     host.window("XLogo");
     let repeats = || {
-        let reply = server.x.get_keyboard_control().unwrap().reply().unwrap();
+        let reply = server.conn.get_keyboard_control().unwrap().reply().unwrap();
         reply.global_auto_repeat == x11rb::protocol::xproto::AutoRepeatMode::ON
     };
     assert!(!repeats());
     let on = x11rb::protocol::xproto::ChangeKeyboardControlAux::new()
         .auto_repeat_mode(x11rb::protocol::xproto::AutoRepeatMode::ON);
-    server.x.change_keyboard_control(&on).unwrap();
-    server.x.flush().unwrap();
+    server.conn.change_keyboard_control(&on).unwrap();
+    server.conn.flush().unwrap();
     wait_for("repeat to be off again", || (!repeats()).then_some(()));
 }
 
@@ -525,9 +509,9 @@ fn states_are_wishes_until_the_host_agrees() {
     host.until("wishes", |model| {
         model.windows[&id].states.has(States::MINIMISED)
     });
-    let xid = server.find("XTerm").unwrap();
+    let xid = display::find(&server, "XTerm").unwrap();
     assert_eq!(
-        server.words(xid, "WM_STATE")[0],
+        server.numbers(xid, "WM_STATE").unwrap()[0],
         1,
         "not before the host agrees"
     );
@@ -536,7 +520,7 @@ fn states_are_wishes_until_the_host_agrees() {
         change: Change::new(States::MINIMISED, States::NONE).unwrap(),
     });
     wait_for("the state", || {
-        (server.words(xid, "WM_STATE")[0] == 3).then_some(())
+        (server.numbers(xid, "WM_STATE").unwrap()[0] == 3).then_some(())
     });
 }
 
@@ -551,7 +535,7 @@ fn round_windows_say_their_shape() {
 
 #[test]
 fn only_one_window_manager() {
-    let server = Xserver::virtual_one();
+    let server = display::virtual_one();
     let doors = Doors::new();
     let _first = agent(&server, &doors, &[]);
     let mut host = Host::accept(&doors, Features::ALL, None);
@@ -566,17 +550,17 @@ fn only_one_window_manager() {
 
 /// A window of the test's own, that its connection owns.
 struct Own<'s> {
-    server: &'s Xserver,
+    server: &'s Desktop,
     window: u32,
 }
 
 impl<'s> Own<'s> {
-    fn new(server: &'s Xserver, class: &str, owner: Option<u32>) -> Self {
+    fn new(server: &'s Desktop, class: &str, owner: Option<u32>) -> Self {
         use x11rb::protocol::xproto::{
             AtomEnum, CreateWindowAux, EventMask, PropMode, WindowClass,
         };
         use x11rb::wrapper::ConnectionExt as _;
-        let x = &server.x;
+        let x = &server.conn;
         let window = x.generate_id().unwrap();
         let look = CreateWindowAux::new()
             .background_pixel(0x33_66_99)
@@ -621,19 +605,20 @@ impl<'s> Own<'s> {
     fn ask(&self, kind: &str, data: [u32; 5]) {
         use x11rb::protocol::xproto::{ClientMessageEvent, EventMask};
         let server = self.server;
-        let message = ClientMessageEvent::new(32, self.window, server.atom(kind), data);
+        let message = ClientMessageEvent::new(32, self.window, server.atom(kind).unwrap(), data);
         let mask = EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY;
         server
-            .x
+            .conn
             .send_event(false, server.root, mask, message)
             .unwrap();
-        server.x.flush().unwrap();
+        server.conn.flush().unwrap();
     }
 
     /// Waits for an event that is wanted.
     fn hears<T>(&self, what: &str, wanted: impl Fn(&x11rb::protocol::Event) -> Option<T>) -> T {
         wait_for(what, || {
-            std::iter::from_fn(|| self.server.x.poll_for_event().unwrap()).find_map(|e| wanted(&e))
+            std::iter::from_fn(|| self.server.conn.poll_for_event().unwrap())
+                .find_map(|e| wanted(&e))
         })
     }
 }
@@ -662,8 +647,11 @@ fn a_dialog_keeps_its_owner_through_a_restart() {
         place: medley_wire::window::Place::Below,
     });
     wait_for("the order", || {
-        (server.words(server.root, "_NET_CLIENT_LIST_STACKING") == [dialog.window, owner.window])
-            .then_some(())
+        (server
+            .numbers(server.root, "_NET_CLIENT_LIST_STACKING")
+            .unwrap()
+            == [dialog.window, owner.window])
+        .then_some(())
     });
     first.0.kill().unwrap();
     first.0.wait().unwrap();
@@ -758,24 +746,27 @@ fn what_apps_ask_their_window_manager() {
     {
         use x11rb::protocol::xproto::{AtomEnum, PropMode};
         use x11rb::wrapper::ConnectionExt as _;
-        let (replace, icon) = (PropMode::REPLACE, server.atom("_NET_WM_ICON"));
+        let (replace, icon) = (PropMode::REPLACE, server.atom("_NET_WM_ICON").unwrap());
         let words = [&[96, 96][..], &[0xffff_ffff; 96 * 96]].concat();
         server
-            .x
+            .conn
             .change_property32(replace, own.window, icon, AtomEnum::CARDINAL, &words)
             .unwrap();
-        server.x.flush().unwrap();
+        server.conn.flush().unwrap();
     }
     host.until("the icon", |model| {
         model.window_icons.get(&id) == Some(&(64, 64))
     });
-    let full = server.atom("_NET_WM_STATE_FULLSCREEN");
+    let full = server.atom("_NET_WM_STATE_FULLSCREEN").unwrap();
     own.ask("_NET_WM_STATE", [2, full, 0, 1, 0]);
     host.until("the wish", |model| {
         model.windows[&id].states.has(States::FULLSCREEN)
     });
     assert!(
-        server.words(own.window, "_NET_WM_STATE").is_empty(),
+        server
+            .numbers(own.window, "_NET_WM_STATE")
+            .unwrap()
+            .is_empty(),
         "not before the host agrees"
     );
     host.say(gui::State {
@@ -783,7 +774,7 @@ fn what_apps_ask_their_window_manager() {
         change: Change::new(States::FULLSCREEN, States::NONE).unwrap(),
     });
     wait_for("the state", || {
-        (server.words(own.window, "_NET_WM_STATE") == [full]).then_some(())
+        (server.numbers(own.window, "_NET_WM_STATE").unwrap() == [full]).then_some(())
     });
     own.ask("_NET_ACTIVE_WINDOW", [1, 0, 0, 0, 0]);
     host.until("attention", |model| {
@@ -791,22 +782,34 @@ fn what_apps_ask_their_window_manager() {
     });
     focus(&mut host, id);
     wait_for("the keyboard", || {
-        let focus = server.x.get_input_focus().unwrap().reply().unwrap().focus;
+        let focus = server
+            .conn
+            .get_input_focus()
+            .unwrap()
+            .reply()
+            .unwrap()
+            .focus;
         (focus == own.window).then_some(())
     });
     assert_eq!(
-        server.words(server.root, "_NET_ACTIVE_WINDOW"),
+        server.numbers(server.root, "_NET_ACTIVE_WINDOW").unwrap(),
         [own.window]
     );
     host.say(gui::Leave { window: id });
     wait_for("the keyboard to go", || {
-        let focus = server.x.get_input_focus().unwrap().reply().unwrap().focus;
+        let focus = server
+            .conn
+            .get_input_focus()
+            .unwrap()
+            .reply()
+            .unwrap()
+            .focus;
         (focus != own.window).then_some(())
     });
-    server.x.bell(0).unwrap();
-    server.x.bell(0).unwrap();
-    server.x.bell(0).unwrap();
-    server.x.flush().unwrap();
+    server.conn.bell(0).unwrap();
+    server.conn.bell(0).unwrap();
+    server.conn.bell(0).unwrap();
+    server.conn.flush().unwrap();
     host.until("the bell", |model| model.bells == 2);
     host.watch(Duration::from_millis(100));
     assert_eq!((host.model.bells, host.model.drags.len()), (2, 1));
@@ -837,8 +840,8 @@ fn more_windows_than_the_host_takes_wait_for_their_turn() {
     let _third = Own::new(&server, "Third", None);
     host.watch(Duration::from_millis(200));
     assert!(host.model.find("Third").is_none());
-    server.x.destroy_window(first.window).unwrap();
-    server.x.flush().unwrap();
+    server.conn.destroy_window(first.window).unwrap();
+    server.conn.flush().unwrap();
     host.window("Third");
     assert_eq!(host.model.windows.len(), 2);
 }

@@ -4,11 +4,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use medley_desktop::Process;
 use medley_hostile::judge::{Court, Desktop, Stage};
 use medley_hostile::scenarios::{ALL, Outcome, find};
 use serde_json::Value;
@@ -20,17 +21,15 @@ const VIOLATION: [i32; 1] = [6];
 
 /// A program whose lines are read.
 struct Program {
-    child: Child,
+    process: Process,
     stdin: ChildStdin,
     lines: Receiver<String>,
 }
 
 impl Program {
     fn start(command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut process = Process::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        let child = &mut process.0;
         let (to, lines) = channel();
         let out = BufReader::new(child.stdout.take().context("no output")?);
         std::thread::spawn(move || {
@@ -42,20 +41,13 @@ impl Program {
         });
         Ok(Self {
             stdin: child.stdin.take().context("no input")?,
-            child,
+            process,
             lines,
         })
     }
 
     fn line(&self) -> Result<String> {
         Ok(self.lines.recv_timeout(PATIENCE)?)
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -158,7 +150,7 @@ impl Stage for Sockets<'_> {
             _ => &BROKEN[..],
         };
         let event = self.event("ended")?;
-        let status = self.presenter()?.child.wait()?;
+        let status = self.presenter()?.process.0.wait()?;
         let code = status.code().context("it was killed")?;
         ensure!(event["code"] == code && codes.contains(&code), "{event}");
         Ok(())

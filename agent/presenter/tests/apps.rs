@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
+use medley_desktop::Window;
 use std::path::Path;
 use std::time::Duration;
 use support::stack::{Stack, inside};
 use support::*;
-use x11rb::protocol::xproto::Window;
 
 /// evdev's codes.
 const ESCAPE: u8 = 1;
@@ -21,7 +21,7 @@ const O: u8 = 24;
 /// A frame around it, a class of the workspace's and the app's, and all of the guest's pixels.
 fn is_framed(stack: &Stack, pair: (Window, Window), id: &str) {
     let (host, _) = pair;
-    let class = stack.host.text(host, "WM_CLASS");
+    let class = stack.host.text(host, "WM_CLASS").unwrap();
     let ours = format!("medley-test.{id}");
     assert_eq!(class, format!("{ours}\0{ours}\0"));
     is_ringed(stack, host);
@@ -39,7 +39,7 @@ fn is_ringed(stack: &Stack, host: Window) {
 /// The window has a picture, which has the workspace's colour in its corner.
 fn has_icon(stack: &Stack, host: Window) {
     wait_for("an icon", || {
-        let icon = stack.host.property_named(host, "_NET_WM_ICON");
+        let icon = stack.host.numbers(host, "_NET_WM_ICON").unwrap();
         // The badge has the ring's pattern.
         let of_ring = |pixel: u32| (0..16).any(|x| look().at(x, 0).pixel() == pixel);
         icon.len() > 2 && icon.last().is_some_and(|p| of_ring(*p & 0x00ff_ffff))
@@ -51,8 +51,8 @@ fn menu_opens_and_closes(stack: &Stack, (host, guest): (Window, Window), open: i
     open();
     let menu = stack.popup();
     let seen = inside(&stack.host, menu.0);
-    let wanted = stack.guest.place(menu.1);
-    let (home, own) = (inside(&stack.host, host), stack.guest.place(guest));
+    let wanted = stack.guest.place(menu.1).unwrap();
+    let (home, own) = (inside(&stack.host, host), stack.guest.place(guest).unwrap());
     assert_eq!(
         (seen.0 - home.0, seen.1 - home.1),
         (wanted.0 - own.0, wanted.1 - own.1),
@@ -60,15 +60,15 @@ fn menu_opens_and_closes(stack: &Stack, (host, guest): (Window, Window), open: i
     );
     assert!(seen.3 > 40, "a menu of {seen:?}");
     assert_eq!(
-        stack.host.property_named(menu.0, "WM_TRANSIENT_FOR"),
+        stack.host.numbers(menu.0, "WM_TRANSIENT_FOR").unwrap(),
         [host]
     );
     is_ringed(stack, menu.0);
     stack.same(menu);
-    stack.keys(&[ESCAPE]);
+    stack.host.press(&[ESCAPE]).unwrap();
     wait_for("the menu to go", || stack.popups().is_empty());
     // Where a key opened it, the bar still has the keyboard.
-    stack.keys(&[ESCAPE]);
+    stack.host.press(&[ESCAPE]).unwrap();
 }
 
 /// What is typed comes where it belongs.
@@ -87,7 +87,7 @@ fn dialog_opens_and_closes(stack: &Stack, (owner, main): (Window, Window), open:
     let mut found = None;
     let began = std::time::Instant::now();
     wait_for("a dialog", || {
-        let all = stack.host.windows().into_iter();
+        let all = windows(&stack.host).into_iter();
         found = all
             .filter(|window| *window != owner)
             .find(|window| !stack.host.is_unmanaged(*window));
@@ -98,26 +98,26 @@ fn dialog_opens_and_closes(stack: &Stack, (owner, main): (Window, Window), open:
     });
     let dialog = found.unwrap();
     assert_eq!(
-        stack.host.property_named(dialog, "WM_TRANSIENT_FOR"),
+        stack.host.numbers(dialog, "WM_TRANSIENT_FOR").unwrap(),
         [owner],
         "the dialog stands before its window"
     );
     is_ringed(stack, dialog);
-    stack.host.activate(dialog);
+    stack.host.activate(dialog).unwrap();
     // Some apps give the keyboard to their windows by themselves, when they are told to.
     wait_for("the keyboard to be the dialog's", || {
         let of = stack.focus();
         of.is_some_and(|window| window != main)
     });
-    stack.keys(&[ESCAPE]);
-    wait_for("the dialog to go", || stack.host.windows() == [owner]);
+    stack.host.press(&[ESCAPE]).unwrap();
+    wait_for("the dialog to go", || windows(&stack.host) == [owner]);
 }
 
 /// The host gives a window another size: the app paints all of it.
-fn repaints(stack: &Stack, pair: (Window, Window), (width, height): (u32, u32)) {
-    stack.host.resize(pair.0, width + 6, height + 6);
+fn repaints(stack: &Stack, pair: (Window, Window), (width, height): (i32, i32)) {
+    stack.host.resize(pair.0, width + 6, height + 6).unwrap();
     wait_for("the size", || {
-        let there = stack.guest.place(pair.1);
+        let there = stack.guest.place(pair.1).unwrap();
         inside(&stack.host, pair.0).2 == width && (there.2, there.3) == (width, height)
     });
     is_ringed(stack, pair.0);
@@ -136,24 +136,25 @@ fn edits(name: &str, exec: &str, before: impl FnOnce(&Stack)) {
     let (host, _) = pair;
     is_framed(&stack, pair, &id);
     has_icon(&stack, host);
-    stack.host.activate(host);
+    stack.host.activate(host).unwrap();
 
-    menu_opens_and_closes(&stack, pair, || stack.keys(&[ALT, F]));
+    menu_opens_and_closes(&stack, pair, || stack.host.press(&[ALT, F]).unwrap());
 
-    stack.keys(&[CONTROL, A]);
-    stack.type_text("new words, typed");
-    stack.keys(&[CONTROL, S]);
+    stack.host.press(&[CONTROL, A]).unwrap();
+    stack
+        .host
+        .type_text("new words, typed", Duration::ZERO)
+        .unwrap();
+    stack.host.press(&[CONTROL, S]).unwrap();
     waits_for_text(&file, "new words, typed");
     stack.same(pair);
 
-    dialog_opens_and_closes(&stack, pair, || stack.keys(&[CONTROL, O]));
-    stack.host.activate(host);
+    dialog_opens_and_closes(&stack, pair, || stack.host.press(&[CONTROL, O]).unwrap());
+    stack.host.activate(host).unwrap();
 
     repaints(&stack, pair, (701, 433));
     repaints(&stack, pair, (640, 555));
-    stack
-        .host
-        .message(host, "_NET_CLOSE_WINDOW", [0, 2, 0, 0, 0]);
+    stack.host.close(host).unwrap();
     wait_for("the app to close", || stack.is_empty());
     stack.lives();
 }
@@ -191,29 +192,25 @@ fn browses(name: &str, exec: &str) {
     let (host, guest) = pair;
     is_framed(&stack, pair, &id);
     has_icon(&stack, host);
-    stack.host.activate(host);
+    stack.host.activate(host).unwrap();
 
-    stack.type_text("typed");
-    let title = || stack.host.text(host, "_NET_WM_NAME");
+    stack.host.type_text("typed", Duration::ZERO).unwrap();
+    let title = || stack.host.text(host, "_NET_WM_NAME").unwrap();
     wait_for("what was typed in the title", || {
         title().starts_with("[test] page typed")
     });
 
     // The context menu of the page.
     let (x, y, width, height) = inside(&stack.host, host);
-    let middle = (x + width as i32 / 2, y + height as i32 / 2);
+    let middle = (x + width / 2, y + height / 2);
     menu_opens_and_closes(&stack, (host, guest), || {
-        stack.host.point(middle.0, middle.1);
-        stack.host.fake(4, 3, 0, 0);
-        stack.host.fake(5, 3, 0, 0);
+        stack.host.click(3, middle.0, middle.1).unwrap();
     });
 
-    dialog_opens_and_closes(&stack, pair, || stack.keys(&[CONTROL, O]));
+    dialog_opens_and_closes(&stack, pair, || stack.host.press(&[CONTROL, O]).unwrap());
 
     repaints(&stack, pair, (801, 633));
-    stack
-        .host
-        .message(host, "_NET_CLOSE_WINDOW", [0, 2, 0, 0, 0]);
+    stack.host.close(host).unwrap();
     wait_for("the browser to close", || stack.is_empty());
     stack.lives();
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
+use medley_desktop::{Desktop, Process};
 use std::io::Cursor;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -49,16 +50,15 @@ fn pixels(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// xclip copies a file on a display, and is its owner until it ends.
 fn copy(display: &str, form: &str, file: &Path) -> Process {
-    let child = Command::new("xclip")
+    let mut xclip = Command::new("xclip");
+    xclip
         .args(["-quiet", "-selection", "clipboard", "-t", form, "-i"])
         .arg(file)
         .env("DISPLAY", display)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("xclip is installed");
-    Process(child)
+        .stderr(Stdio::null());
+    Process::start(&mut xclip).unwrap()
 }
 
 /// xclip pastes on a display; nothing comes where nothing is to be had.
@@ -71,16 +71,16 @@ fn paste(display: &str, form: &str) -> Vec<u8> {
     output.stdout
 }
 
-fn owner(desk: &Desk) -> u32 {
+fn owner(desk: &Desktop) -> u32 {
     use x11rb::protocol::xproto::ConnectionExt;
-    let clipboard = desk.atom("CLIPBOARD");
+    let clipboard = desk.atom("CLIPBOARD").unwrap();
     let reply = desk.conn.get_selection_owner(clipboard).unwrap().reply();
     reply.unwrap().owner
 }
 
 /// Presses the host's chord: Super, Shift and a key.
 fn chord(stack: &mut Stack, code: u8) {
-    stack.keys(&[125, 42, code]);
+    stack.host.press(&[125, 42, code]).unwrap();
     stack.presenter.event("chord");
 }
 
@@ -97,7 +97,7 @@ fn pictures_cross_both_ways() {
     let mut stack = Stack::start(&[("Logo", "xlogo")], &more);
     stack.launch("Logo");
     let (window, _) = stack.pair("xlogo");
-    stack.host.activate(window);
+    stack.host.activate(window).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
+use medley_desktop::Desktop;
 use medley_wire::Untrusted;
 use medley_wire::gui::{self, FromHost};
 use medley_wire::pixels::Picture;
@@ -10,28 +11,24 @@ use std::time::Duration;
 use support::*;
 use x11rb::properties::WmSizeHints;
 use x11rb::protocol::xfixes::ConnectionExt as _;
-use x11rb::protocol::xproto::AtomEnum;
 
 #[test]
 fn a_dialog_stands_before_its_parent_and_takes_no_keyboard_by_itself() {
     let (desk, _sockets, _presenter, mut guest) = begun(&[]);
     let (parent, _) = focused(&desk, &mut guest, 1, rect(100, 100, 300, 200));
-    let other = desk.own_window("host");
-    desk.activate(other);
+    let other = own_window(&desk, "host");
+    desk.activate(other).unwrap();
     guest.settle();
     guest.create(2, rect(150, 150, 100, 60));
     guest.title(2, "Ünïcode ✓");
     guest.map(2, 1, Kind::Dialog, false);
-    let dialog = desk.window("[test] Ünïcode ✓");
-    assert_eq!(
-        desk.property(dialog, AtomEnum::WM_TRANSIENT_FOR.into()),
-        [parent]
-    );
-    assert_eq!(desk.property_named(dialog, "_NET_WM_USER_TIME"), [0]);
-    let kind = desk.atom("_NET_WM_WINDOW_TYPE_DIALOG");
-    assert_eq!(desk.property_named(dialog, "_NET_WM_WINDOW_TYPE"), [kind]);
+    let dialog = desk.window("[test] Ünïcode ✓", PATIENCE).unwrap();
+    assert_eq!(desk.numbers(dialog, "WM_TRANSIENT_FOR").unwrap(), [parent]);
+    assert_eq!(desk.numbers(dialog, "_NET_WM_USER_TIME").unwrap(), [0]);
+    let kind = desk.atom("_NET_WM_WINDOW_TYPE_DIALOG").unwrap();
+    assert_eq!(desk.numbers(dialog, "_NET_WM_WINDOW_TYPE").unwrap(), [kind]);
     guest.settle();
-    let active = desk.property_named(desk.root, "_NET_ACTIVE_WINDOW");
+    let active = desk.numbers(desk.root, "_NET_ACTIVE_WINDOW").unwrap();
     assert_eq!(active, [other], "whoever types goes on typing there");
     assert!(!guest.inbox.iter().any(|m| matches!(m, FromHost::Focus(_))));
 }
@@ -57,7 +54,7 @@ fn hints_are_the_guests_and_the_frame() {
         }),
     });
     guest.map(1, 0, Kind::Normal, false);
-    let window = desk.window("[test] steps");
+    let window = desk.window("[test] steps", PATIENCE).unwrap();
     let hints = WmSizeHints::get_normal_hints(&desk.conn, window)
         .unwrap()
         .reply()
@@ -73,7 +70,7 @@ fn hints_are_the_guests_and_the_frame() {
 fn a_minimised_window_costs_nothing_and_stays_minimised() {
     let (desk, _sockets, _presenter, mut guest) = begun(&[]);
     let (window, _) = focused(&desk, &mut guest, 1, rect(100, 100, 300, 200));
-    let old = desk.place(window);
+    let old = desk.place(window).unwrap();
     guest.inbox.clear();
     guest.say(gui::State {
         window: id(1),
@@ -96,15 +93,15 @@ fn a_minimised_window_costs_nothing_and_stays_minimised() {
     guest.settle();
     assert!(!desk.is_viewable(window));
     guest.inbox.clear();
-    desk.activate(window);
+    desk.activate(window).unwrap();
     guest.wait("a word that it is seen", |message| match message {
         FromHost::Visibility(v) if v.seen == Seen::Visible => Some(()),
         _ => None,
     });
     wait_for("its pixels", || {
         desk.is_viewable(window)
-            && desk.place(window) == old
-            && desk.shot_of(window).at(50, 50) == GREEN
+            && desk.place(window).unwrap() == old
+            && desk.shot_of(window).unwrap().at(50, 50) == GREEN
     });
 }
 
@@ -113,12 +110,15 @@ fn windows_are_stacked_both_ways() {
     let (desk, _sockets, _presenter, mut guest) = begun(&[]);
     let (first, _) = focused(&desk, &mut guest, 1, rect(100, 100, 300, 200));
     let (second, _) = focused(&desk, &mut guest, 2, rect(150, 150, 300, 200));
-    let order = |desk: &Desk| desk.property_named(desk.root, "_NET_CLIENT_LIST_STACKING");
+    let order = |desk: &Desktop| {
+        desk.numbers(desk.root, "_NET_CLIENT_LIST_STACKING")
+            .unwrap()
+    };
     wait_for("the second on top", || order(&desk) == [first, second]);
     guest.settle();
     guest.inbox.clear();
     // Somebody raises the first one.
-    desk.activate(first);
+    desk.activate(first).unwrap();
     let told = guest.wait("an order", |message| match message {
         FromHost::Stack(stack) => Some((stack.window, stack.sibling, stack.place)),
         _ => None,
@@ -138,11 +138,11 @@ fn windows_are_stacked_both_ways() {
         order(&desk) == [first, second]
     });
     // Above a window of the host's it cannot go.
-    desk.activate(second);
+    desk.activate(second).unwrap();
     guest.settle();
     guest.inbox.clear();
-    let other = desk.own_window("host");
-    desk.activate(other);
+    let other = own_window(&desk, "host");
+    desk.activate(other).unwrap();
     wait_for("the host's on top", || order(&desk).last() == Some(&other));
     guest.wait("the keyboard's end", |message| {
         matches!(message, FromHost::Leave(_)).then_some(())
@@ -164,15 +164,15 @@ fn an_app_drags_its_window_while_a_button_is_held() {
         window: id(1),
         grip: Grip::Move,
     };
-    let old = desk.place(window);
+    let old = desk.place(window).unwrap();
     // Without a button nothing moves.
     guest.say(drag.clone());
-    desk.point(placed.x() + 20, placed.y() + 20);
-    desk.point(placed.x() + 90, placed.y() + 90);
+    desk.point(placed.x() + 20, placed.y() + 20).unwrap();
+    desk.point(placed.x() + 90, placed.y() + 90).unwrap();
     guest.settle();
-    assert_eq!(desk.place(window), old);
-    desk.point(placed.x() + 20, placed.y() + 20);
-    desk.fake(4, 1, 0, 0);
+    assert_eq!(desk.place(window).unwrap(), old);
+    desk.point(placed.x() + 20, placed.y() + 20).unwrap();
+    desk.button(1, true).unwrap();
     guest.wait("the press", |message| match message {
         FromHost::Button(button) if button.down => Some(()),
         _ => None,
@@ -184,16 +184,17 @@ fn an_app_drags_its_window_while_a_button_is_held() {
     });
     std::thread::sleep(Duration::from_millis(200));
     for step in 1..=10 {
-        desk.point(placed.x() + 20 + step * 5, placed.y() + 20 + step * 4);
+        desk.point(placed.x() + 20 + step * 5, placed.y() + 20 + step * 4)
+            .unwrap();
         std::thread::sleep(Duration::from_millis(10));
     }
-    desk.fake(5, 1, 0, 0);
+    desk.button(1, false).unwrap();
     wait_for("the window at its new place", || {
-        let (x, y, ..) = desk.place(window);
+        let (x, y, ..) = desk.place(window).unwrap();
         (x - old.0 - 50).abs() < 12 && (y - old.1 - 40).abs() < 12
     });
     let now = guest.placed(1, placed);
-    let (x, y, ..) = desk.place(window);
+    let (x, y, ..) = desk.place(window).unwrap();
     assert_eq!((now.x(), now.y()), (x + 3, y + 3));
 }
 
@@ -206,7 +207,7 @@ fn a_picture_of_a_pointer_has_an_outline_and_needs_leave() {
         .unwrap()
         .reply()
         .unwrap();
-    desk.point(placed.x() + 50, placed.y() + 50);
+    desk.point(placed.x() + 50, placed.y() + 50).unwrap();
     let size = rect(0, 0, 8, 8).size();
     let pixels = vec![0xff; 8 * 8 * 4];
     guest.say(gui::FromGuest::from(gui::CursorPicture {
@@ -214,7 +215,7 @@ fn a_picture_of_a_pointer_has_an_outline_and_needs_leave() {
         y: 3,
         picture: Picture::new(size, &pixels).unwrap(),
     }));
-    let image = |desk: &Desk| {
+    let image = |desk: &Desktop| {
         desk.conn
             .xfixes_get_cursor_image()
             .unwrap()

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
+use medley_desktop::Desktop;
 use medley_wire::Untrusted;
 use medley_wire::gui;
 use medley_wire::pixels::{Buffer, Format};
@@ -36,7 +37,7 @@ fn frames() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(16 << 20).unwrap();
     let path = file.path().to_str().unwrap().to_owned();
-    let (desk, sockets) = (Desk::new(1400, 900), Sockets::new());
+    let (desk, sockets) = (Desktop::start(1400, 900).unwrap(), Sockets::new());
     let mut presenter = Presenter::start(&desk, &sockets, &["--pool", &path]);
     let mut guest = sockets.accept();
     guest.begin();

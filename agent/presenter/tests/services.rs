@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
+use medley_desktop::{Desktop, Edge, Window};
 use medley_wire::control::{ClipboardForm, ClipboardKind, Outcome, Verdict};
 use medley_wire::gui::FromHost;
 use medley_wire::pixels::Picture;
@@ -12,14 +13,14 @@ use std::time::{Duration, Instant};
 use support::*;
 use x11rb::connection::Connection;
 use x11rb::protocol::Event;
-use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, PropMode, SelectionNotifyEvent, Window};
+use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, PropMode, SelectionNotifyEvent};
 use x11rb::wrapper::ConnectionExt as _;
 
 type Control = Line<control::FromHost<'static>, control::FromGuest<'static>>;
 type Bulk = Line<bulk::FromHost<'static>, bulk::FromGuest<'static>>;
 
 struct All {
-    desk: Desk,
+    desk: Desktop,
     _sockets: Sockets,
     presenter: Presenter,
     guest: Guest,
@@ -30,7 +31,7 @@ struct All {
 
 /// A presenter with all three channels, and a window that has the keyboard.
 fn begun(more: &[&str]) -> All {
-    let (desk, sockets) = (Desk::new(800, 600), Sockets::new());
+    let (desk, sockets) = (Desktop::start(800, 600).unwrap(), Sockets::new());
     let (control, bulk) = (sockets.listen("control"), sockets.listen("bulk"));
     let path = |name: &str| sockets.dir.path().join(name).to_str().unwrap().to_owned();
     let (a, b) = (path("control"), path("bulk"));
@@ -43,8 +44,8 @@ fn begun(more: &[&str]) -> All {
     guest.begin();
     presenter.event("whole");
     guest.window(1, "a", rect(100, 100, 300, 200));
-    let host = desk.window("[test] a");
-    desk.activate(host);
+    let host = desk.window("[test] a", PATIENCE).unwrap();
+    desk.activate(host).unwrap();
     guest.wait("the keyboard", |m| {
         matches!(m, FromHost::Focus(_)).then_some(())
     });
@@ -70,17 +71,8 @@ fn offer(sequence: u32) -> control::ClipboardOffer {
     }
 }
 
-/// Presses the host's chord: Super, Shift and a key.
-fn chord(desk: &Desk, code: u8) {
-    desk.key_down(125);
-    desk.key_down(42);
-    desk.key(code);
-    desk.key_up(42);
-    desk.key_up(125);
-}
-
 /// Pastes in an app of the host's: asks the clipboard's owner for text.
-fn paste(desk: &Desk) -> Option<String> {
+fn paste(desk: &Desktop) -> Option<String> {
     let window = desk.conn.generate_id().unwrap();
     let aux = x11rb::protocol::xproto::CreateWindowAux::new();
     let class = x11rb::protocol::xproto::WindowClass::INPUT_ONLY;
@@ -88,9 +80,9 @@ fn paste(desk: &Desk) -> Option<String> {
         .create_window(0, window, desk.root, 0, 0, 1, 1, 0, class, 0, &aux)
         .unwrap();
     let (clipboard, utf8, at) = (
-        desk.atom("CLIPBOARD"),
-        desk.atom("UTF8_STRING"),
-        desk.atom("HERE"),
+        desk.atom("CLIPBOARD").unwrap(),
+        desk.atom("UTF8_STRING").unwrap(),
+        desk.atom("HERE").unwrap(),
     );
     desk.conn
         .convert_selection(window, clipboard, utf8, at, 0u32)
@@ -105,7 +97,7 @@ fn paste(desk: &Desk) -> Option<String> {
         }
         answer.is_some()
     });
-    answer?.then(|| desk.text(window, "HERE"))
+    answer?.then(|| desk.text(window, "HERE").unwrap())
 }
 
 #[test]
@@ -170,7 +162,7 @@ fn a_guest_hears_of_monitors_keys_and_hearts_and_lists_its_apps() {
     });
     assert_eq!(all.presenter.event("launched")["started"], true);
     // Another layout of the keyboard reaches it.
-    let (conn, names) = (&all.desk.conn, all.desk.atom("_XKB_RULES_NAMES"));
+    let (conn, names) = (&all.desk.conn, all.desk.atom("_XKB_RULES_NAMES").unwrap());
     let value = b"evdev\0pc105\0de\0neo\0\0";
     conn.change_property8(
         PropMode::REPLACE,
@@ -190,7 +182,7 @@ fn a_guest_hears_of_monitors_keys_and_hearts_and_lists_its_apps() {
     });
     assert_eq!(layout, ("de".to_owned(), "neo".to_owned()));
     // Another monitor layout reaches it.
-    all.desk.task_bar(800, 40);
+    all.desk.task_bar(Edge::Lower, 40).unwrap();
     let work = all.control.wait("a work area", |message| match message {
         control::FromHost::Monitors(monitors) => Some(monitors.monitors[0].work),
         _ => None,
@@ -232,10 +224,10 @@ fn a_copy_in_the_guest_is_pasted_on_the_host_after_the_chord_and_not_before() {
     all.control.say(offer(1));
     all.guest.settle();
     assert_eq!(paste(&all.desk), None);
-    chord(&all.desk, 46);
+    all.desk.chord(46).unwrap();
     all.presenter.event("chord");
-    let owner = |desk: &Desk| {
-        let clipboard = desk.atom("CLIPBOARD");
+    let owner = |desk: &Desktop| {
+        let clipboard = desk.atom("CLIPBOARD").unwrap();
         desk.conn
             .get_selection_owner(clipboard)
             .unwrap()
@@ -289,9 +281,9 @@ fn a_copy_in_the_guest_is_pasted_on_the_host_after_the_chord_and_not_before() {
 fn a_copy_on_the_host_is_pasted_in_the_guest_while_it_has_the_keyboard() {
     let mut all = begun(&["--clipboard-in", "focus"]);
     // An app of the host's copies.
-    let window = all.desk.own_window("editor");
-    let clipboard = all.desk.atom("CLIPBOARD");
-    all.desk.activate(window);
+    let window = own_window(&all.desk, "editor");
+    let clipboard = all.desk.atom("CLIPBOARD").unwrap();
+    all.desk.activate(window).unwrap();
     all.guest.wait("the keyboard's end", |m| {
         matches!(m, FromHost::Leave(_)).then_some(())
     });
@@ -305,7 +297,7 @@ fn a_copy_on_the_host_is_pasted_in_the_guest_while_it_has_the_keyboard() {
         matches!(message, control::FromHost::ClipboardOffer(_)).then_some(())
     });
     assert!(early.is_empty(), "the guest has no keyboard");
-    all.desk.activate(all.host);
+    all.desk.activate(all.host).unwrap();
     let sequence = all.control.wait("an offer", |message| match message {
         control::FromHost::ClipboardOffer(offer) => Some(offer.sequence),
         _ => None,
@@ -388,7 +380,7 @@ fn icons_reach_the_window_with_the_workspaces_badge() {
     }));
     let mut icon = Vec::new();
     wait_for("an icon", || {
-        icon = all.desk.property_named(all.host, "_NET_WM_ICON");
+        icon = all.desk.numbers(all.host, "_NET_WM_ICON").unwrap();
         // The window manager gives every window one that has none.
         icon.first() == Some(&16)
     });
@@ -412,10 +404,10 @@ fn icons_are_there_whenever_they_come() {
         }));
     };
     let has = |all: &All, title: &str, side: u32| {
-        let windows = all.desk.windows().into_iter();
-        let mut windows = windows.filter(|w| all.desk.text(*w, "_NET_WM_NAME") == title);
+        let windows = windows(&all.desk).into_iter();
+        let mut windows = windows.filter(|w| all.desk.text(*w, "_NET_WM_NAME").unwrap() == title);
         windows.next().is_some_and(|window| {
-            all.desk.property_named(window, "_NET_WM_ICON").first() == Some(&side)
+            all.desk.numbers(window, "_NET_WM_ICON").unwrap().first() == Some(&side)
         })
     };
     // The app's icon comes after its window; the window's own wins, whatever comes after it.
@@ -430,7 +422,9 @@ fn icons_are_there_whenever_they_come() {
     // A lock takes the window away.
     all.presenter.command("lock");
     all.presenter.event("locked");
-    wait_for("no window", || all.desk.own_title("[test] a").is_none());
+    wait_for("no window", || {
+        all.desk.titled("[test] a").unwrap().is_none()
+    });
     all.presenter.command("unlock");
     wait_for("the window's own again", || has(&all, "[test] a", 16));
 }

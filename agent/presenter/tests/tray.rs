@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
+use medley_desktop::Process;
 use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -25,8 +26,8 @@ fn an_icons_own_menu_is_shown_when_it_is_chosen_and_closed_when_nobody_points_at
     let mut said = BufReader::new(app.stdout.take().unwrap()).lines();
     let _app = Process(app);
     // Somebody works in a window of the host's own.
-    let own = stack.host.own_window("editor");
-    stack.host.activate(own);
+    let own = own_window(&stack.host, "editor");
+    stack.host.activate(own).unwrap();
     let item = stack.presenter.event("tray")["item"].clone();
     let menu = stack.presenter.event("tray-menu");
     let entry = menu["entries"][0]["id"].clone();
@@ -45,14 +46,12 @@ fn an_icons_own_menu_is_shown_when_it_is_chosen_and_closed_when_nobody_points_at
     wait_for("its ring", || ring_fault(&stack.host, menu.0).is_none());
     let (x, y, width, height) = inside(&stack.host, menu.0);
     assert!(x > 1000 && y > 700, "in the corner where trays are");
-    stack
-        .host
-        .click(x + width as i32 / 2, y + height as i32 / 2);
+    stack.host.click(1, x + width / 2, y + height / 2).unwrap();
     while said.next().unwrap().unwrap() != "chosen" {}
     wait_for("the menu to go", || stack.popups().is_empty());
 
     // Once more, and somebody thinks better of it: it goes on both sides.
-    stack.host.point(50, 50);
+    stack.host.point(50, 50).unwrap();
     stack.presenter.command(&choice);
     let menu = stack.popup();
     let began = std::time::Instant::now();

@@ -4,11 +4,12 @@
 
 mod support;
 
+use medley_desktop::Desktop;
 use medley_presenter::frame::{Colour, Frame, Look};
 use medley_rfb::picture::{Area, Picture};
 use medley_viewer::layout::Layout;
 use medley_viewer::paint::Painter;
-use support::{Desk, Machine, Viewer, wait_for};
+use support::{Machine, PATIENCE, SCREEN, Viewer, desktop, focus, wait_for};
 
 const TITLE: &str = "[office] desktop";
 const MENU: &str = "Press ESC for boot menu";
@@ -33,22 +34,22 @@ fn expected(picture: &Picture, size: (u16, u16), original: bool) -> Vec<u32> {
 
 /// Waits until a window shows exactly what the machine's screen does, ring included. Text cursors blink: the two
 /// are not looked at in the same moment.
-fn wait_until_shown(desk: &Desk, machine: &mut Machine, original: bool) -> (u16, u16) {
-    let window = desk.window(TITLE);
+fn wait_until_shown(desk: &Desktop, machine: &mut Machine, original: bool) -> (u16, u16) {
+    let window = desk.window(TITLE, PATIENCE).unwrap();
     let mut size = (0, 0);
     wait_for("the machine's pixels", || {
         let picture = machine.picture();
-        let place = desk.place(window);
-        size = (place.2, place.3);
+        let place = desk.place(window).unwrap();
+        size = (place.2 as u16, place.3 as u16);
         let lit = picture.pixels().iter().filter(|pixel| **pixel != 0).count();
-        lit > 100 && desk.shot(window) == expected(&picture, size, original)
+        lit > 100 && desk.shot_of(window).unwrap().pixels == expected(&picture, size, original)
     });
     size
 }
 
 #[test]
 fn a_machines_screen_is_seen_and_typed_into() {
-    let desk = Desk::new();
+    let desk = desktop();
     let mut machine = Machine::start();
     machine.wait_for_words(MENU);
     let mut viewer = Viewer::start(&desk, &machine.screen(), "office", &[]);
@@ -57,21 +58,25 @@ fn a_machines_screen_is_seen_and_typed_into() {
         (&shown["width"], &shown["height"]),
         (&720.into(), &400.into())
     );
-    let window = desk.window(TITLE);
-    assert!(desk.text(window, "WM_CLASS").contains("medley-office"));
+    let window = desk.window(TITLE, PATIENCE).unwrap();
+    assert!(
+        desk.text(window, "WM_CLASS")
+            .unwrap()
+            .contains("medley-office")
+    );
     // Every pixel is one: text as sharp as the machine's.
     assert_eq!(wait_until_shown(&desk, &mut machine, false), (726, 406));
 
     // A key arrives, and its answer is seen.
-    desk.focus(window);
+    focus(&desk, window);
     assert!(!machine.words().contains("Select boot device"));
-    desk.tap(ESCAPE);
+    desk.tap(ESCAPE).unwrap();
     machine.wait_for_words("Select boot device");
     wait_until_shown(&desk, &mut machine, false);
 
     // In a window of another size the screen fits, and the guest is asked for a better one.
     for size in [(906, 606), (400, 700)] {
-        desk.resize(window, size.0.into(), size.1.into());
+        desk.resize(window, size.0.into(), size.1.into()).unwrap();
         let wished = viewer.event("wished");
         let inner = (size.0 - 6, size.1 - 6);
         assert_eq!(
@@ -84,12 +89,12 @@ fn a_machines_screen_is_seen_and_typed_into() {
     // The host's chord covers the monitor, ring included; nothing of it is typed into the menu.
     let words = machine.words();
     for down in [true, false] {
-        [SUPER, SHIFT, F]
-            .iter()
-            .for_each(|key| desk.key(*key, down));
+        for key in [SUPER, SHIFT, F] {
+            desk.key(key, down).unwrap();
+        }
     }
     wait_for("the whole monitor", || {
-        desk.place(window) == (0, 0, 1400, 900)
+        desk.place(window) == Some((0, 0, SCREEN.0.into(), SCREEN.1.into()))
     });
     wait_until_shown(&desk, &mut machine, false);
     assert_eq!(machine.words(), words);
@@ -102,17 +107,17 @@ fn a_machines_screen_is_seen_and_typed_into() {
 
 #[test]
 fn closing_a_window_ends_nothing_else() {
-    let desk = Desk::new();
+    let desk = desktop();
     let mut machine = Machine::start();
     machine.wait_for_words(MENU);
     let mut first = Viewer::start(&desk, &machine.screen(), "office", &["--original-size"]);
     let mut second = Viewer::start(&desk, &machine.screen(), "other", &["--plain"]);
-    let window = desk.window(TITLE);
-    desk.window("[other] desktop");
-    desk.resize(window, 300, 200);
+    let window = desk.window(TITLE, PATIENCE).unwrap();
+    desk.window("[other] desktop", PATIENCE).unwrap();
+    desk.resize(window, 300, 200).unwrap();
     assert_eq!(first.event("wished")["width"], 320);
     wait_until_shown(&desk, &mut machine, true);
-    desk.close(window);
+    desk.close(window).unwrap();
     assert_eq!(first.event("ended")["cause"], "window");
     assert_eq!(first.code(), 0);
     assert!(second.process.0.try_wait().unwrap().is_none());

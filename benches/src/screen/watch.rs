@@ -28,7 +28,7 @@ impl Watch<'_> {
     /// # Errors
     /// The display is gone, or a signal asked us to stop.
     pub fn painted(&self, until: Instant) -> Result<Option<Area>> {
-        let x = &self.screen.x;
+        let x = &self.screen.conn;
         loop {
             while let Some(event) = x.poll_for_event()? {
                 if let Event::DamageNotify(event) = event
@@ -80,7 +80,7 @@ impl Watch<'_> {
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         // The display may be gone, and the watch with it.
-        let _ = self.screen.x.damage_destroy(self.damage);
-        let _ = self.screen.x.flush();
+        let _ = self.screen.conn.damage_destroy(self.damage);
+        let _ = self.screen.conn.flush();
     }
 }

@@ -1,5 +1,5 @@
 //! A session bus of the test's own.
-use super::Process;
+use medley_desktop::Process;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -6,7 +6,7 @@ pub mod display;
 pub mod model;
 pub mod selections;
 
-use display::Xserver;
+use medley_desktop::{Desktop, Process};
 use medley_link::{End, Error, Outgoing, Pool, Progress};
 use medley_wire::{Channel, Features, Hello, Size, WindowId, bulk, control, gui};
 use model::Model;
@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub type Gui = End<gui::FromGuest<'static>, gui::FromHost<'static>>;
@@ -23,16 +23,6 @@ pub type Bulk = End<bulk::FromGuest<'static>, bulk::FromHost<'static>>;
 
 /// Long enough for a busy machine; nothing waits this long when it works.
 pub const PATIENCE: Duration = Duration::from_secs(15);
-
-/// A process that ends with its test.
-pub struct Process(pub Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Listens where the agent will knock.
 pub struct Doors {
@@ -73,7 +63,7 @@ impl Doors {
 }
 
 /// Starts an agent; `more` are further arguments.
-pub fn agent(server: &Xserver, doors: &Doors, more: &[&str]) -> Process {
+pub fn agent(server: &Desktop, doors: &Doors, more: &[&str]) -> Process {
     agent_on(&server.name, doors, more)
 }
 
@@ -109,7 +99,8 @@ pub fn agent_with(
     environment: &[(&str, &str)],
 ) -> Process {
     let data = doors.path("data");
-    let child = surround(&mut Command::new(program), doors)
+    let mut agent = Command::new(program);
+    surround(&mut agent, doors)
         .args(["run", "--display", display, "--gui"])
         .arg(doors.path("gui"))
         .arg("--control")
@@ -127,10 +118,8 @@ pub fn agent_with(
             std::env::var("MEDLEY_LOG").unwrap_or("warn".into()),
         )
         .envs(environment.iter().copied())
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    Process(child)
+        .stdin(Stdio::null());
+    Process::start(&mut agent).unwrap()
 }
 
 /// The host.
@@ -297,19 +286,12 @@ impl Host {
 }
 
 /// Starts an app on a display.
-pub fn app(server: &Xserver, program: &str, arguments: &[&str]) -> Process {
-    Process(
-        Command::new(program)
-            .args(arguments)
-            .env("DISPLAY", &server.name)
-            .env("NO_AT_BRIDGE", "1")
-            .env("GTK_A11Y", "none")
-            .env("GDK_BACKEND", "x11")
-            .env("LANG", "C.UTF-8")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot run {program}: {error}")),
-    )
+pub fn app(server: &Desktop, program: &str, arguments: &[&str]) -> Process {
+    let mut app = server.program(program);
+    app.args(arguments)
+        .env("NO_AT_BRIDGE", "1")
+        .env("GTK_A11Y", "none")
+        .env("GDK_BACKEND", "x11")
+        .env("LANG", "C.UTF-8");
+    Process::start(&mut app).unwrap()
 }

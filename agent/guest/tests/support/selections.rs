@@ -1,7 +1,7 @@
 //! Apps that copy and paste, as small as they can be: each a connection of its own.
 #![allow(dead_code, clippy::unwrap_used)]
 use super::PATIENCE;
-use super::display::Xserver;
+use medley_desktop::Desktop;
 use std::time::{Duration, Instant};
 use x11rb::connection::Connection;
 use x11rb::protocol::Event;
@@ -19,7 +19,7 @@ pub struct App {
 }
 
 impl App {
-    pub fn new(server: &Xserver) -> Self {
+    pub fn new(server: &Desktop) -> Self {
         let (x, screen) = RustConnection::connect(Some(&server.name)).unwrap();
         let window = x.generate_id().unwrap();
         let events = CreateWindowAux::new().event_mask(EventMask::PROPERTY_CHANGE);

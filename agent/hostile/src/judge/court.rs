@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use medley_desktop::Window;
 use medley_presenter::frame::Look;
-use x11rb::protocol::xproto::Window;
 
 use super::desktop::Desktop;
 use super::look::{Shown, ring_of};

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use medley_desktop::{Area, Shot, Window};
 use medley_presenter::frame::{Colour, Look};
 use x11rb::connection::Connection;
-use x11rb::protocol::xproto::{ConnectionExt, Window};
+use x11rb::protocol::xproto::ConnectionExt;
 
-use super::desktop::{Area, Desktop, SCREEN};
+use super::desktop::{Desktop, SCREEN};
 use crate::MARK;
 
 /// Pixels of the ring around a guest's window.
@@ -50,7 +51,7 @@ fn inside((x, y, width, height): Area) -> Area {
 impl Desktop {
     fn layers(&self) -> Result<Vec<Layer>> {
         let mut layers = Vec::new();
-        for child in self.conn.query_tree(self.root)?.reply()?.children {
+        for child in self.children(self.root)? {
             if !self.is_viewable(child) {
                 continue;
             }
@@ -81,9 +82,7 @@ impl Desktop {
             if class.starts_with("medley-") && self.is_viewable(window) {
                 return Ok(Some(window));
             }
-            if let Ok(tree) = self.conn.query_tree(window)?.reply() {
-                next.extend(tree.children);
-            }
+            next.extend(self.children(window)?);
         }
         Ok(None)
     }
@@ -114,7 +113,7 @@ impl Desktop {
     }
 
     /// What lies where, and the pixels of the same moment: nobody else changes anything meanwhile.
-    fn moment(&self) -> Result<(Vec<Layer>, super::Shot)> {
+    fn moment(&self) -> Result<(Vec<Layer>, Shot)> {
         self.conn.grab_server()?;
         let moment = self.layers().and_then(|layers| Ok((layers, self.shot()?)));
         self.conn.ungrab_server()?;
@@ -160,7 +159,7 @@ impl Desktop {
 }
 
 /// What is wrong, if anything is.
-fn fault(layers: &[Layer], shot: &super::Shot, look: &Look) -> Option<String> {
+fn fault(layers: &[Layer], shot: &Shot, look: &Look) -> Option<String> {
     let topmost = |at| layers.iter().rposition(|layer| contains(layer.place, at));
     let (width, height) = (i32::from(SCREEN.0), i32::from(SCREEN.1));
     for (y, row) in (0..height).zip(shot.pixels.chunks_exact(shot.width)) {
@@ -217,7 +216,6 @@ pub fn ring_of(workspace: &str) -> Look {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::judge::Shot;
 
     const PLACE: Area = (100, 50, 60, 40);
 

@@ -7,5 +7,5 @@ mod look;
 
 pub use clipboard::{Copied, Paste};
 pub use court::{Court, Stage, Told};
-pub use desktop::{Area, Desktop, OWN, SCREEN, Shot};
+pub use desktop::{Desktop, SCREEN};
 pub use look::{BORDER, Shown, ring_of};

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use medley_desktop::{Area, Edge};
 use medley_wire::gui;
 use medley_wire::window::{Change, Kind, States};
 use medley_wire::{Rect, Untrusted};
 
 use super::{Outcome, Scenario};
 use crate::guest::{Guest, id, rect};
-use crate::judge::{Area, Court, SCREEN};
+use crate::judge::{Court, SCREEN};
 
 const WIDTH: i32 = SCREEN.0 as i32;
 const HEIGHT: i32 = SCREEN.1 as i32;
@@ -291,7 +292,7 @@ pub const TASK_BAR: Scenario = Scenario {
     judge: |court| {
         const BAR: i32 = 30;
         court.at("begun")?;
-        let bar = court.desktop.task_bar(BAR as u32)?;
+        let bar = court.desktop.task_bar(Edge::Upper, BAR as u16)?;
         court.go()?;
         court.at("window")?;
         court.activate("large")?;

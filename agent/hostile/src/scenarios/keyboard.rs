@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use medley_desktop::{Area, OWN};
 use medley_wire::gui;
 use medley_wire::window::{Change, Kind, Place, States};
 
 use super::{Outcome, Scenario};
 use crate::guest::{id, rect};
-use crate::judge::{Area, Court, OWN};
+use crate::judge::Court;
 
 /// Letters, by evdev's codes.
 const LETTERS: [u8; 4] = [30, 48, 46, 32];

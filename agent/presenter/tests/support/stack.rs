@@ -1,12 +1,13 @@
 //! A guest without a machine: its X server with the real agent, the host's desktop with the real presenter, and between
 //! them what a hypervisor is to both.
-use super::{Desk, Presenter, Process, Sockets, wait_for};
+use super::{BORDER, PATIENCE, Presenter, Sockets, wait_for, windows};
+use medley_desktop::{Area, Desktop, Process, Window};
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use x11rb::protocol::xproto::{ConnectionExt, ImageFormat, Window};
+use x11rb::protocol::xproto::ConnectionExt;
 
 /// Agent and presenter connect to it, and it copies bytes. One that goes takes the other along.
 pub fn relay(guest: UnixListener, host: UnixListener) {
@@ -55,40 +56,28 @@ pub fn agent_program() -> PathBuf {
     program
 }
 
-/// A window's pixels as its server has them, without the byte that means nothing; nothing, if it is not there.
-pub fn pixels(desk: &Desk, window: Window) -> Option<Vec<u32>> {
-    let size = desk.conn.get_geometry(window).unwrap().reply().ok()?;
-    let (format, whole) = (ImageFormat::Z_PIXMAP, (size.width, size.height));
-    let image = desk
-        .conn
-        .get_image(format, window, 0, 0, whole.0, whole.1, !0)
-        .unwrap()
-        .reply()
-        .ok()?;
-    let pixels = image.data.as_chunks::<4>().0;
-    let colour = |pixel: &[u8; 4]| u32::from_le_bytes(*pixel) & 0x00ff_ffff;
-    Some(pixels.iter().map(colour).collect())
+/// A window's pixels as its server has them; nothing, if it is not there.
+pub fn pixels(desk: &Desktop, window: Window) -> Option<Vec<u32>> {
+    let (_, _, width, height) = desk.place(window)?;
+    Some(desk.image(window, (0, 0, width, height)).ok()?.pixels)
 }
 
 /// How long a large app may take to show its first window on a busy machine.
 const STARTING: Duration = Duration::from_secs(40);
 
-/// Pixels of the ring on each side.
-const BORDER: i32 = super::BORDER as i32;
-
 /// A window's place without its ring.
-pub fn inside(host: &Desk, window: Window) -> (i32, i32, u32, u32) {
-    let (x, y, width, height) = host.place(window);
-    let ring = 2 * super::BORDER;
-    (x + BORDER, y + BORDER, width - ring, height - ring)
+pub fn inside(host: &Desktop, window: Window) -> Area {
+    const RING: i32 = BORDER as i32;
+    let (x, y, width, height) = host.place(window).unwrap();
+    (x + RING, y + RING, width - 2 * RING, height - 2 * RING)
 }
 
 /// One guest's windows on one host. What ends first stands first.
 pub struct Stack {
     pub presenter: Presenter,
     agent: Process,
-    pub guest: Desk,
-    pub host: Desk,
+    pub guest: Desktop,
+    pub host: Desktop,
     home: tempfile::TempDir,
     _sockets: Sockets,
 }
@@ -98,7 +87,8 @@ impl Stack {
     /// entries and what they start; `more` are further arguments of the presenter's.
     pub fn start(apps: &[(&str, &str)], more: &[&str]) -> Self {
         let (width, height) = (1200, 900);
-        let (host, guest) = (Desk::new(width, height), Desk::bare(width, height));
+        let host = Desktop::start(width, height).unwrap();
+        let guest = Desktop::bare(width, height).unwrap();
         let (home, sockets) = (tempfile::tempdir().unwrap(), Sockets::new());
         let entries = home.path().join("data/applications");
         for folder in ["run", "nothing", "data/applications"] {
@@ -126,7 +116,7 @@ impl Stack {
             agent.arg(format!("--{channel}")).arg(theirs);
         }
         surround(&mut agent, home.path());
-        let agent = Process(agent.spawn().unwrap());
+        let agent = Process::start(&mut agent).unwrap();
         let path = |name: &str| sockets.dir.path().join(name).to_str().unwrap().to_owned();
         let (control, bulk) = (path("control"), path("bulk"));
         let mut all = vec!["--control", &control, "--bulk", &bulk];
@@ -178,8 +168,7 @@ impl Stack {
     pub fn guests(&self, managed: bool) -> Vec<Window> {
         use x11rb::protocol::xproto::WindowClass;
         let guest = &self.guest;
-        let tree = guest.conn.query_tree(guest.root).unwrap().reply().unwrap();
-        let mut found = tree.children;
+        let mut found = guest.children(guest.root).unwrap();
         found.retain(|window| {
             let attributes = guest.conn.get_window_attributes(*window).unwrap().reply();
             attributes.is_ok_and(|a| {
@@ -191,18 +180,14 @@ impl Stack {
 
     /// The newest window of the guest with such words in its title, and the one that the host shows for it.
     pub fn pair(&self, title: &str) -> (Window, Window) {
-        let named = |desk: &Desk, window| {
-            let new = Some(desk.text(window, "_NET_WM_NAME"));
-            let new = new.filter(|name| !name.is_empty());
-            new.unwrap_or_else(|| desk.text(window, "WM_NAME"))
-        };
+        let named = |desk: &Desktop, window| desk.title(window).unwrap();
         let began = Instant::now();
         loop {
             let all = self.guests(true).into_iter().rev();
             let mut all = all.filter(|window| named(&self.guest, *window).contains(title));
             if let Some(guest) = all.next() {
                 let name = format!("[test] {}", named(&self.guest, guest));
-                let shown = self.host.windows().into_iter();
+                let shown = windows(&self.host).into_iter();
                 let mut shown = shown.filter(|window| named(&self.host, *window) == name);
                 if let Some(host) = shown.next() {
                     return (host, guest);
@@ -222,7 +207,7 @@ impl Stack {
         let began = Instant::now();
         wait_for("a menu on both sides", || {
             found = self.popups().last().copied();
-            if found.is_none() && began.elapsed() > super::PATIENCE - Duration::from_millis(100) {
+            if found.is_none() && began.elapsed() > PATIENCE - Duration::from_millis(100) {
                 self.describe();
             }
             found.is_some()
@@ -232,17 +217,15 @@ impl Stack {
 
     /// All windows that manage themselves and are shown on both sides, by place and size.
     pub fn popups(&self) -> Vec<(Window, Window)> {
-        let shown: Vec<Window> = self
-            .host
-            .windows()
+        let shown: Vec<Window> = windows(&self.host)
             .into_iter()
             .filter(|window| self.host.is_unmanaged(*window))
             .collect();
         let guests = self.guests(false);
-        let size = |place: (i32, i32, u32, u32)| (place.2, place.3);
+        let size = |place: Area| (place.2, place.3);
         let mut pairs = Vec::new();
         for guest in guests {
-            let place = self.guest.place(guest);
+            let place = self.guest.place(guest).unwrap();
             let same = |host: &&Window| size(inside(&self.host, **host)) == size(place);
             if let Some(host) = shown.iter().find(same) {
                 pairs.push((*host, guest));
@@ -257,13 +240,13 @@ impl Stack {
         loop {
             let (there, here) = (
                 pixels(&self.guest, guest),
-                self.host.shot(inside(&self.host, host)).pixels,
+                self.host.shot_at(inside(&self.host, host)).unwrap().pixels,
             );
             let there = there.unwrap_or_default();
             if here == there && here.iter().any(|pixel| *pixel != here[0]) {
                 return;
             }
-            if began.elapsed() > super::PATIENCE {
+            if began.elapsed() > PATIENCE {
                 self.describe();
                 let differ = here.iter().zip(&there).filter(|(a, b)| a != b).count();
                 let (here, there) = (here.len(), there.len());
@@ -276,35 +259,9 @@ impl Stack {
     /// Both sides, for a test that fails.
     pub fn describe(&self) {
         eprintln!("the host:");
-        self.host.describe();
+        eprintln!("{}", self.host.describe());
         eprintln!("the guest:");
-        self.guest.describe();
-    }
-
-    /// Presses keys by evdev's codes, one held after the other, and lets them go.
-    pub fn keys(&self, codes: &[u8]) {
-        for code in codes {
-            self.host.key_down(*code);
-        }
-        for code in codes.iter().rev() {
-            self.host.key_up(*code);
-        }
-    }
-
-    /// Types letters, spaces and lines on the keymap that servers begin with.
-    pub fn type_text(&self, text: &str) {
-        for letter in text.chars() {
-            let rows = [(16, "qwertyuiop"), (30, "asdfghjkl"), (44, "zxcvbnm,./")];
-            let at = rows
-                .iter()
-                .find_map(|(first, row)| Some(first + row.find(letter)? as u8));
-            let code = match letter {
-                ' ' => 57,
-                '\n' => 28,
-                _ => at.unwrap_or_else(|| panic!("no key for {letter}")),
-            };
-            self.host.key(code);
-        }
+        eprintln!("{}", self.guest.describe());
     }
 
     /// The app's window of the guest that has the keyboard there.
@@ -321,7 +278,7 @@ impl Stack {
 
     /// Whether a process of the guest's apps still shows a window.
     pub fn is_empty(&self) -> bool {
-        self.guests(true).is_empty() && self.host.windows().is_empty()
+        self.guests(true).is_empty() && windows(&self.host).is_empty()
     }
 
     /// Fails if agent or presenter has ended.

@@ -1,5 +1,6 @@
 //! A Wayland desktop of its own for each test: sway without a screen, and hands for it.
-use super::support::{Presenter, Process, Shot, Sockets, wait_for};
+use super::support::{Presenter, Sockets, wait_for};
+use medley_desktop::{Process, Shot};
 use nix::unistd::{Gid, Uid, chown};
 use serde_json::Value;
 use std::fs;
@@ -84,7 +85,7 @@ impl Sway {
                 .env("WAYLAND_DISPLAY", &outer.socket),
             None => command.env("WLR_BACKENDS", "headless"),
         };
-        let process = command
+        command
             .arg("--config")
             .arg(&path)
             .env_remove("DISPLAY")
@@ -95,13 +96,11 @@ impl Sway {
             .env("WLR_LIBINPUT_NO_DEVICES", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sway is installed");
+            .stderr(Stdio::null());
         let socket = home.path().join("wayland-1");
         let sway = Self {
             home,
-            process: Process(process),
+            process: Process::start(&mut command).unwrap(),
             socket,
         };
         wait_for("sway", || {

@@ -1,6 +1,7 @@
 //! Weston without a screen: another compositor than sway, which takes less for granted. It has no seat, so that
 //! nothing is typed or clicked there, and a newer shell: popups are moved, where sway 1.7 gets new ones.
-use super::support::{Presenter, Process, Sockets, wait_for};
+use super::support::{Presenter, Sockets, wait_for};
+use medley_desktop::Process;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -25,7 +26,8 @@ pub fn is_installed() -> bool {
 impl Weston {
     pub fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let process = Command::new("weston")
+        let mut command = Command::new("weston");
+        command
             .args(["--backend=headless-backend.so", "--no-config"])
             .args(["--width=800", "--height=600", "--socket=wayland-7"])
             .env_remove("DISPLAY")
@@ -34,14 +36,12 @@ impl Weston {
             .env("XDG_RUNTIME_DIR", home.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("weston is installed");
+            .stderr(Stdio::null());
         let socket = home.path().join("wayland-7");
         let weston = Self {
             home,
             socket,
-            _process: Process(process),
+            _process: Process::start(&mut command).unwrap(),
         };
         wait_for("weston", || UnixStream::connect(&weston.socket).is_ok());
         weston

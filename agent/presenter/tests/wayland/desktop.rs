@@ -194,7 +194,7 @@ fn x11_goes_first_where_both_are() {
     if !sway::is_installed() {
         return;
     }
-    let (sway, desk) = (Sway::new(FLOATING), Desk::new(800, 600));
+    let (sway, desk) = (Sway::new(FLOATING), Desktop::start(800, 600).unwrap());
     let ready = |server: &[&str], display: &str| {
         let sockets = Sockets::new();
         let mut command = Presenter::command_line(&sockets, &["--workspace", "test"]);

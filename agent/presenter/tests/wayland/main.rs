@@ -7,6 +7,7 @@ mod sway;
 #[path = "../support/weston.rs"]
 mod weston;
 
+use medley_desktop::{Desktop, Shot};
 use medley_wire::control::{ClipboardForm, ClipboardKind, ClipboardOffer, Verdict};
 use medley_wire::gui::{self, FromHost};
 use medley_wire::pixels::Payload;
@@ -65,49 +66,14 @@ fn focus(guest: &mut Guest, window: u32) {
     });
 }
 
-/// What differs between the screen and a frame around these pixels at that place, if anything does.
-fn fault(
-    sway: &Sway,
-    (x, y, width, height): (i32, i32, u32, u32),
-    inner: &[u32],
-) -> Option<String> {
-    assert_eq!(inner.len() as u32, (width - 6) * (height - 6));
-    let shot = sway.shot();
-    let mut pixels = inner.iter();
-    for row in 0..height {
-        for column in 0..width {
-            let inside = (BORDER..width - BORDER).contains(&column)
-                && (BORDER..height - BORDER).contains(&row);
-            let expect = if inside {
-                *pixels.next().unwrap()
-            } else {
-                look().at(column as u16, row as u16).pixel()
-            };
-            let got = shot.at(x as u32 + column, y as u32 + row);
-            if got != expect {
-                return Some(format!(
-                    "{got:06x} instead of {expect:06x} at {column},{row} of {width}x{height}, inside: {inside}"
-                ));
-            }
-        }
-    }
-    None
-}
-
 /// The compositor shows what it was given a moment later.
 fn assert_framed(sway: &Sway, place: (i32, i32, u32, u32), inner: &[u32]) {
+    let place = (place.0, place.1, place.2 as i32, place.3 as i32);
     let began = Instant::now();
-    while let Some(fault) = fault(sway, place, inner) {
+    while let Some(fault) = fault(&sway.shot(), place, Some(inner)) {
         assert!(began.elapsed() < PATIENCE, "{fault}");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-fn as_pixels(bytes: &[u8]) -> Vec<u32> {
-    let pixels = bytes.as_chunks::<4>().0.iter();
-    pixels
-        .map(|p| u32::from_le_bytes(*p) & 0x00ff_ffff)
-        .collect()
 }
 
 fn keys(guest: &mut Guest) -> Vec<(u16, bool)> {

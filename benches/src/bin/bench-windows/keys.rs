@@ -97,7 +97,7 @@ mod tests {
         let _xterm = Killed::start(xterm.args(["-e", "cat"]).env("HOME", "/nonexistent")).unwrap();
         let begun = Instant::now();
         let window = loop {
-            if let Some(window) = screen.shown("xterm", &[]).unwrap().first() {
+            if let Some(window) = screen.apps("xterm", &[]).unwrap().first() {
                 break *window;
             }
             assert!(begun.elapsed() < Duration::from_secs(20), "no terminal");

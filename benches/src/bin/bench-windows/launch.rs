@@ -23,7 +23,7 @@ pub fn launched(
     border: u16,
     ask: impl FnOnce() -> Result<()>,
 ) -> Result<Launched> {
-    let known = screen.shown(class, &[])?;
+    let known = screen.apps(class, &[])?;
     let watch = screen.watch(screen.root)?;
     watch.calm(Duration::from_millis(300))?;
     let begun = Instant::now();
@@ -31,7 +31,7 @@ pub fn launched(
     loop {
         let painted = watch.painted(begun + LIMIT)?;
         painted.with_context(|| format!("no window within {LIMIT:?}"))?;
-        for window in screen.shown(class, &known)? {
+        for window in screen.apps(class, &known)? {
             if shows_something(screen, window, border) {
                 let took = begun.elapsed();
                 screen.put_in_sight(window)?;

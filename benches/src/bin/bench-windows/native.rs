@@ -104,7 +104,7 @@ fn turns<const N: usize>(
 
 /// The app in a stack's guest, shown on its host.
 fn open(stack: &Stack) -> Result<(Painter<'_>, u32)> {
-    let known = stack.host.shown(CLASS, &[])?;
+    let known = stack.host.apps(CLASS, &[])?;
     let painter = Painter::open(&stack.guest)?;
     let window = stack.shown(&known)?;
     Ok((painter, window))
@@ -251,7 +251,7 @@ fn starts(stack: &Stack) -> Result<Vec<Row>> {
 
 /// A terminal that is typed into.
 fn typing(stack: &Stack, how: &str) -> Result<Vec<Row>> {
-    let known = stack.host.shown(CLASS, &[])?;
+    let known = stack.host.apps(CLASS, &[])?;
     let home = tempfile::tempdir()?;
     let mut xterm = stack.guest.program("xterm");
     xterm.args(["-geometry", "80x24", "-e", "sh"]);

@@ -52,14 +52,14 @@ fn pixel(x: u16, y: u16, dark: bool) -> u32 {
 impl<'a> Painter<'a> {
     /// The app on this display.
     pub fn open(screen: &'a Screen) -> Result<Self> {
-        let x = &screen.x;
+        let x = &screen.conn;
         let whole = Area {
             x: 0,
             y: 0,
             width: WIDTH,
             height: HEIGHT,
         };
-        let window = screen.window(whole, "painter")?;
+        let window = screen.create(whole, "painter")?;
         let gc = x.generate_id()?;
         x.create_gc(gc, window, &CreateGCAux::new().graphics_exposures(0))?;
         let picture = |dark| -> Result<Pixmap> {
@@ -98,7 +98,7 @@ impl<'a> Painter<'a> {
         let (x, y) = (at(n * 37, WIDTH - width), at(n * 23, HEIGHT - height));
         // Odd factors, so that no colour comes twice within millions.
         let colour = n.wrapping_mul(0x9e_3779) & 0x00ff_ffff;
-        let connection = &self.screen.x;
+        let connection = &self.screen.conn;
         let begun = Instant::now();
         connection.change_gc(self.gc, &ChangeGCAux::new().foreground(colour))?;
         let spot = Rectangle {
@@ -124,7 +124,7 @@ impl<'a> Painter<'a> {
         self.painted += 1;
         let dark = self.painted.is_multiple_of(2);
         let picture = self.pictures[usize::from(dark)];
-        let connection = &self.screen.x;
+        let connection = &self.screen.conn;
         let begun = Instant::now();
         connection.copy_area(picture, self.window, self.gc, 0, 0, 0, 0, WIDTH, HEIGHT)?;
         connection.flush()?;

@@ -138,7 +138,7 @@ impl Stack {
         let begun = Instant::now();
         loop {
             self.lives()?;
-            if let Some(window) = self.host.shown(CLASS, known)?.pop() {
+            if let Some(window) = self.host.apps(CLASS, known)?.pop() {
                 self.host.put_in_sight(window)?;
                 return Ok(window);
             }
