@@ -145,7 +145,7 @@ fn what_is_printed_goes_to_the_host_as_far_as_it_wants() {
 /// A host that cannot be told which pages gets none: who wants three of thirty shall not get thirty.
 #[test]
 fn a_host_without_tickets_is_asked_for_whole_documents_alone() {
-    let server = Xserver::virtual_one();
+    let server = display::virtual_one();
     let doors = Doors::new();
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = port.local_addr().unwrap();

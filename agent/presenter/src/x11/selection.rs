@@ -139,12 +139,17 @@ impl Display {
         let selection = self.selection.as_mut();
         let waiting = selection.and_then(|selection| {
             let request = selection.waiting.remove(&ticket)?;
-            Some((request, selection.most))
+            Some((request, selection.most, selection.window))
         });
-        let Some((request, most)) = waiting else {
+        let Some((request, most, window)) = waiting else {
             return Ok(());
         };
-        let content = content.filter(|content| content.bytes().len() <= most);
+        let mut content = content.filter(|content| content.bytes().len() <= most);
+        // Somebody may have copied anew, and the word of it still be on its way: what is old is not given.
+        if content.is_some() {
+            let owner = self.conn.get_selection_owner(self.atoms.CLIPBOARD)?;
+            content = content.filter(|_| owner.reply().is_ok_and(|reply| reply.owner == window));
+        }
         if let Some(content) = &content {
             self.conn.change_property8(
                 PropMode::REPLACE,
