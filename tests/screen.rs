@@ -156,6 +156,8 @@ fn guest_tiny_is_logged_into_on_its_whole_screen_which_sleeps_and_wakes() -> Res
     // A session that is locked shows nothing, and nothing anew.
     let folder = workspace.session_folder();
     run(workspace.medley(&["lock"]).arg(&folder))?;
+    let window = view.window.parse()?;
+    ensure!(!desktop.is_viewable(window), "it is locked, and shown");
     view.ended("lock")?;
     let (status, said) = Running::start({
         let mut view = workspace.medley(&["view"]);
@@ -168,6 +170,14 @@ fn guest_tiny_is_logged_into_on_its_whole_screen_which_sleeps_and_wakes() -> Res
         "{status}\n{said}"
     );
     run(workspace.medley(&["unlock"]).arg(&folder))?;
+    // A window does not outlive the command that opened it, however that ended.
+    let mut view = View::open(&workspace, &desktop)?;
+    view.running.signal(Signal::SIGKILL)?;
+    view.running.wait(LIMIT)?;
+    let window = view.window.parse()?;
+    desktop.until("the window to go", LIMIT, || {
+        Ok(!desktop.is_viewable(window))
+    })?;
     let view = View::open(&workspace, &desktop)?;
 
     // It sleeps; without its screen it does not wake, with it the words are there again.

@@ -558,6 +558,26 @@ fn tray_items_are_shown_and_used_on_the_host() {
     desk.until("the item to go", |host| host.model.trays_gone == [id]);
 }
 
+/// Two changes at a time once gave back a name that had just been allowed.
+#[test]
+fn names_are_as_the_last_of_many_changes_has_them() {
+    let mut desk = start(Allowed::NONE);
+    let looks = desk.bus.connect();
+    let both = Allowed::NOTES.with(Allowed::TRAY);
+    for _ in 0..20 {
+        desk.host.allow(Allowed::NONE);
+        desk.host.allow(both);
+    }
+    for _ in 0..2 {
+        desk.owned(&looks, NOTES, true);
+        desk.owned(&looks, TRAY, true);
+        desk.host.watch(Duration::from_millis(300));
+    }
+    desk.host.allow(Allowed::NONE);
+    desk.owned(&looks, NOTES, false);
+    desk.owned(&looks, TRAY, false);
+}
+
 #[test]
 fn what_is_not_allowed_is_not_offered() {
     let mut desk = start(Allowed::NONE);

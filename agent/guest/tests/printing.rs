@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used)]
 mod support;
 
+use medley_desktop::{Desktop, Process};
 use medley_print::client::{self, JobRequest, Standing};
 use medley_print::{Format, JobId, Medium, Ticket};
 use medley_wire::Features;
 use medley_wire::bulk::Carries;
 use medley_wire::control::{Allowed, Answer, PrintFormat, Sides, Verdict};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::display;
@@ -43,17 +44,42 @@ fn stands(uri: &str, job: JobId) -> Standing {
     client::standing(uri, job).unwrap()
 }
 
+/// An agent whose printer, once there may be one, is at that address. What ends first stands first.
+struct Office {
+    host: Host,
+    _agent: Process,
+    doors: Doors,
+    _server: Desktop,
+    address: SocketAddr,
+}
+
+impl Office {
+    fn of(features: Features) -> Self {
+        let (server, doors) = (display::virtual_one(), Doors::new());
+        // A port that is free now.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = port.local_addr().unwrap();
+        drop(port);
+        let port = address.port().to_string();
+        Self {
+            _agent: agent(&server, &doors, &["--printer-port", &port]),
+            host: Host::accept(&doors, features, None),
+            doors,
+            _server: server,
+            address,
+        }
+    }
+
+    fn uri(&self) -> String {
+        format!("ipp://{}/ipp/print", self.address)
+    }
+}
+
 #[test]
 fn what_is_printed_goes_to_the_host_as_far_as_it_wants() {
-    let server = display::virtual_one();
-    let doors = Doors::new();
-    // A port that is free now.
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = port.local_addr().unwrap();
-    drop(port);
-    let port = address.port().to_string();
-    let _agent = agent(&server, &doors, &["--printer-port", &port]);
-    let mut host = Host::accept(&doors, Features::ALL, None);
+    let office = Office::of(Features::ALL);
+    let (uri, address) = (office.uri(), office.address);
+    let (mut host, doors) = (office.host, office.doors);
     host.model.acknowledges = true;
     host.allow(Allowed::ALL.without(Allowed::PRINT));
     host.watch(Duration::from_millis(100));
@@ -66,7 +92,6 @@ fn what_is_printed_goes_to_the_host_as_far_as_it_wants() {
     let file = doors.path("page.pdf");
     let pages = [b"%PDF-1.4\n".to_vec(), b"0123456789".repeat(100_000)].concat();
     std::fs::write(&file, &pages).unwrap();
-    let uri = format!("ipp://127.0.0.1:{port}/ipp/print");
     let job = print(&uri, "Quarterly \u{e4}", &file);
     host.until("the job", |model| !model.jobs.is_empty());
     let (transfer, size, format, copies, _) = host.model.jobs[0];
@@ -145,22 +170,15 @@ fn what_is_printed_goes_to_the_host_as_far_as_it_wants() {
 /// A host that cannot be told which pages gets none: who wants three of thirty shall not get thirty.
 #[test]
 fn a_host_without_tickets_is_asked_for_whole_documents_alone() {
-    let server = display::virtual_one();
-    let doors = Doors::new();
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = port.local_addr().unwrap();
-    drop(port);
-    let port = address.port().to_string();
-    let _agent = agent(&server, &doors, &["--printer-port", &port]);
-    let features = Features::ALL.without(Features::PRINT_TICKETS);
-    let mut host = Host::accept(&doors, features, None);
+    let office = Office::of(Features::ALL.without(Features::PRINT_TICKETS));
+    let (uri, address) = (office.uri(), office.address);
+    let (mut host, doors) = (office.host, office.doors);
     host.allow(Allowed::PRINT);
     until(&mut host, "the printer", || {
         TcpStream::connect(address).is_ok()
     });
     let file = doors.path("page.pdf");
     std::fs::write(&file, "%PDF-1.4 pages").unwrap();
-    let uri = format!("ipp://127.0.0.1:{port}/ipp/print");
     let sides = client::capabilities(&uri).unwrap().sides;
     assert_eq!(sides, [medley_print::Sides::OneSided]);
     let ticket = Ticket {

@@ -175,7 +175,8 @@ const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>page</title>
 <form><input id="t" autofocus style="width:20em">
 <select id="s" style="position:absolute;left:30px;top:90px;width:200px;height:30px">
 <option>first</option><option>second</option><option>third</option></select></form>
-<script>t.oninput=()=>document.title='page '+t.value; s.onchange=()=>document.title='chosen '+s.value</script>"#;
+<script>t.onfocus=()=>document.title='page ready'; if(document.hasFocus()&&document.activeElement==t)t.onfocus();
+t.oninput=()=>document.title='page '+t.value; s.onchange=()=>document.title='chosen '+s.value</script>"#;
 
 /// Like the editors, but that it is large, and has helpers of its own.
 fn browses(name: &str, exec: &str) {
@@ -194,8 +195,11 @@ fn browses(name: &str, exec: &str) {
     has_icon(&stack, host);
     stack.host.activate(host).unwrap();
 
-    stack.host.type_text("typed", Duration::ZERO).unwrap();
     let title = || stack.host.text(host, "_NET_WM_NAME").unwrap();
+    wait_for("the page to take what is typed", || {
+        title().starts_with("[test] page ready")
+    });
+    stack.host.type_text("typed", Duration::ZERO).unwrap();
     wait_for("what was typed in the title", || {
         title().starts_with("[test] page typed")
     });

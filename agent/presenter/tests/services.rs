@@ -6,7 +6,7 @@ use medley_desktop::{Desktop, Edge, Window};
 use medley_wire::control::{ClipboardForm, ClipboardKind, Outcome, Verdict};
 use medley_wire::gui::FromHost;
 use medley_wire::pixels::Picture;
-use medley_wire::{AppId, Bytes, Channel, List, Text, Untrusted, bulk, control};
+use medley_wire::{AppId, Bytes, Channel, Features, List, Text, Untrusted, bulk, control};
 use serde_json::json;
 use std::io::{Read, Seek, Write};
 use std::time::{Duration, Instant};
@@ -427,6 +427,40 @@ fn icons_are_there_whenever_they_come() {
     });
     all.presenter.command("unlock");
     wait_for("the window's own again", || has(&all, "[test] a", 16));
+}
+
+#[test]
+fn a_print_job_says_how_it_is_to_be_printed() {
+    let mut all = begun(&["--allow", "print"]);
+    wait_for("the greeting", || {
+        all.control.hear(Duration::from_millis(50), |_| Some(()));
+        all.control.0.outgoing().have(Features::PRINT_TICKETS)
+    });
+    all.control.say(control::PrintTicket {
+        transfer: 7,
+        sides: control::Sides::LongEdge,
+        ink: control::Ink::Black,
+        care: control::Care::Usual,
+        paper: Untrusted::claim(Text::cut("iso_a4_210x297mm")),
+        ranges: List::new(vec![control::PageRange { first: 2, last: 3 }]),
+    });
+    all.control.say(control::PrintJob {
+        transfer: 7,
+        size: Untrusted::claim(9),
+        format: control::PrintFormat::Pdf,
+        copies: 1,
+        pages: 2,
+        title: Untrusted::claim(Text::cut("Letter")),
+    });
+    let asked = all.presenter.event("print-asked");
+    let ticket = json!({
+        "sides": "long-edge",
+        "colour": false,
+        "care": null,
+        "paper": "iso_a4_210x297mm",
+        "ranges": [[2, 3]],
+    });
+    assert_eq!(asked["ticket"], ticket);
 }
 
 #[test]

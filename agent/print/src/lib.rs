@@ -22,5 +22,5 @@ mod values;
 pub use capabilities::Capabilities;
 pub use error::{Error, Result};
 pub use fuzz::fuzz_request;
-pub use media::Medium;
-pub use ticket::{Format, JobId, Quality, Sides, Ticket};
+pub use media::{Medium, NAME as MEDIUM_NAME};
+pub use ticket::{Format, JobId, Quality, RANGES, Sides, Ticket};

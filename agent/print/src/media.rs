@@ -1,8 +1,8 @@
 //! Paper, by the self-describing names of PWG 5101.1: `iso_a4_210x297mm`.
 use serde::{Deserialize, Serialize};
 
-/// Longer names are not paper.
-const NAME: usize = 64;
+/// Bytes of a name; longer ones are not paper.
+pub const NAME: usize = 64;
 /// The largest side, in hundredths of a millimetre: ten metres, as rolls have.
 const SIDE: u32 = 1_000_000;
 

@@ -39,6 +39,9 @@ struct Arguments {
     /// Show every pixel of the guest's as one of this desktop's; what does not fit is cut off.
     #[arg(long)]
     original_size: bool,
+    /// End when standard input does: with whoever has the other end.
+    #[arg(long)]
+    tied: bool,
     /// Print each event as a line of JSON.
     #[arg(long)]
     json: bool,
@@ -76,6 +79,17 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let report = Report::new(arguments.json);
     let json = arguments.json;
+    if arguments.tied {
+        let tied = std::thread::Builder::new().name("tied".into());
+        let end = || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            std::process::exit(0);
+        };
+        if let Err(error) = tied.spawn(end) {
+            eprintln!("medley-viewer: a thread for standard input: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
     match window::run(options(arguments), &report) {
         Ok(ending) => {
             let cause = match ending {

@@ -52,10 +52,15 @@ impl Screen {
             _dir: dir,
         };
         // The pointer may lie where the window comes, and is told as well.
-        screen.until(Say::Ask {
+        let mut first = screen.next();
+        while first[0] == 5 {
+            first = screen.next();
+        }
+        let ask = Say::Ask {
             changes: false,
             size: SIZE,
-        });
+        };
+        assert_eq!(first, ask.bytes());
         screen.rectangle([0, 0, SIZE.0, SIZE.1], encoding::KEYS, &[]);
         let pixels = usize::from(SIZE.0) * usize::from(SIZE.1);
         let pixels = ORANGE.to_le_bytes().repeat(pixels);

@@ -5,8 +5,8 @@
 use medley_wire::bulk::Owner;
 use medley_wire::pixels::{Format, Patch, Payload, Picture};
 use medley_wire::{
-    AppId, Bytes, Decoder, Dice, Encoder, Hello, Rect, Set, Size, Untrusted, WindowId, bulk,
-    control, gui,
+    AppId, Bytes, Decoder, Dice, Encoder, Hello, List, Rect, Set, Size, Text, Untrusted, WindowId,
+    bulk, control, gui,
 };
 use std::fmt::Write as _;
 
@@ -179,6 +179,28 @@ fn every_way_to_pack_and_every_owner() {
             format!("{bytes}02000100{}", "07".repeat(8)).replace(' ', "")
         );
     }
+}
+
+/// The golden line of a ticket names no pages.
+#[test]
+fn a_ticket_with_pages() {
+    let ticket = control::PrintTicket {
+        transfer: 7,
+        sides: control::Sides::ShortEdge,
+        ink: control::Ink::Black,
+        care: control::Care::High,
+        paper: Untrusted::claim(Text::cut("a4")),
+        ranges: List::new(vec![
+            control::PageRange { first: 2, last: 3 },
+            control::PageRange { first: 9, last: 9 },
+        ]),
+    };
+    let mut room = [0; 99];
+    let length = Encoder::<control::FromGuest>::new()
+        .encode(&ticket.into(), &mut room)
+        .unwrap();
+    let bytes = "07000000 03 02 03 0200 6134 0200 02000000 03000000 09000000 09000000";
+    assert_eq!(hex(&room[12..length]), bytes.replace(' ', ""));
 }
 
 /// Writes the first golden file of a new version; never over one that is there.

@@ -18,7 +18,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-use crate::progress::step;
+use crate::progress::{self, step};
 use crate::setup::{self, Purpose};
 use crate::{run, workspace};
 use package::{PACKAGES, Package};
@@ -51,6 +51,10 @@ pub struct Args {
     /// Also write the results to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// How many targets run at a time, each with up to 1 GiB of memory; as many as there are processors, but 8, if
+    /// not given.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
     /// Only say which targets there are.
     #[arg(long)]
     list: bool,
@@ -95,7 +99,7 @@ pub fn run(args: &Args) -> Result<()> {
         Some(runs) => Length::Runs(runs),
         None => Length::Seconds(args.seconds),
     };
-    let rows = fuzzer.fuzz(&chosen, length)?;
+    let rows = fuzzer.fuzz(&chosen, length, args.jobs.unwrap_or_else(processors))?;
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&rows)?;
         fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
@@ -107,7 +111,8 @@ pub fn run(args: &Args) -> Result<()> {
 pub fn briefly() -> Result<()> {
     let fuzzer = Fuzzer::build()?;
     let all = fuzzer.targets()?;
-    let rows = fuzzer.fuzz(&choose(&all, &[])?, Length::SameSeconds(IN_TESTS))?;
+    let (chosen, length) = (choose(&all, &[])?, Length::SameSeconds(IN_TESTS));
+    let rows = fuzzer.fuzz(&chosen, length, processors())?;
     report::show(&rows)
 }
 
@@ -117,6 +122,12 @@ struct Target {
     name: String,
     max_len: String,
     about: String,
+}
+
+fn processors() -> usize {
+    thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(8)
 }
 
 fn choose<'a>(all: &'a [Target], names: &[String]) -> Result<Vec<&'a Target>> {
@@ -225,8 +236,8 @@ impl Fuzzer {
         Ok(targets)
     }
 
-    /// One target for each processor at a time; the rows are in the targets' order.
-    fn fuzz(&self, targets: &[&Target], length: Length) -> Result<Vec<Row>> {
+    /// So many targets at a time; the rows are in the targets' order.
+    fn fuzz(&self, targets: &[&Target], length: Length, jobs: usize) -> Result<Vec<Row>> {
         let next = AtomicUsize::new(0);
         let lane = || -> Result<Vec<(usize, Row)>> {
             let mut rows = Vec::new();
@@ -235,18 +246,25 @@ impl Fuzzer {
                 let Some(target) = targets.get(at) else {
                     return Ok(rows);
                 };
-                let row = step(&format!("fuzz {}", target.name), || {
-                    self.fuzz_one(target, length)
-                })?;
+                let begun = Instant::now();
+                let row = self.fuzz_one(target, length);
+                progress::told(
+                    &format!("fuzz {}", target.name),
+                    begun.elapsed(),
+                    row.is_ok(),
+                );
+                // What one cannot do, the others need not try.
+                let row = row.inspect_err(|_| next.store(targets.len(), Ordering::Relaxed))?;
                 if let Some(crash) = &row.crash {
                     eprintln!("{crash}");
                 }
                 rows.push((at, row));
             }
         };
-        let lanes = thread::available_parallelism().map_or(1, NonZero::get);
         let rows: Result<Vec<_>> = thread::scope(|scope| {
-            let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+            let lanes: Vec<_> = (0..jobs.clamp(1, targets.len().max(1)))
+                .map(|_| scope.spawn(lane))
+                .collect();
             let ended = lanes.into_iter().map(|lane| lane.join());
             let rows =
                 ended.map(|rows| rows.unwrap_or_else(|_| bail!("a fuzzer's thread panicked")));

@@ -16,10 +16,17 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let _ = std::io::stderr().flush();
     }
     let outcome = work();
-    let back = if terminal { "\r" } else { "" };
-    let end = if outcome.is_ok() { "" } else { "  failed" };
-    eprintln!("{back}  {name:<44} {:>7}{end}", seconds(started.elapsed()));
+    if terminal {
+        eprint!("\r");
+    }
+    told(name, started.elapsed(), outcome.is_ok());
     outcome
+}
+
+/// The line of a step that has ended: for steps that run beside others.
+pub fn told(name: &str, time: Duration, well: bool) {
+    let end = if well { "" } else { "  failed" };
+    eprintln!("  {name:<44} {:>7}{end}", seconds(time));
 }
 
 /// `1.2 s`, or `3 min 05 s` for what takes longer than two minutes.

@@ -2,6 +2,7 @@
 //! does not keep the next ones from running.
 
 use std::process::{Command, ExitStatus};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -105,15 +106,17 @@ pub fn run(args: &Args) -> Result<()> {
         if matches!(step, Step::Guests | Step::Hypervisor)
             && let Some(prepare) = fuzzers.take()
         {
-            beside = Some(std::thread::spawn(prepare));
+            beside = Some(Beside(Some(std::thread::spawn(prepare))));
         }
+        let started = Instant::now();
         if step == Step::Fuzz
             && let Some(beside) = beside.take()
         {
-            // What it could not do, the step tries again, and says.
-            let _ = beside.join();
+            progress::step("the rest of what was built beside the guests", || {
+                drop(beside);
+                Ok(())
+            })?;
         }
-        let started = Instant::now();
         let outcome = match run_step(step, &args.runner) {
             Ok(outcome) => outcome,
             Err(error) if run::interrupted() => return Err(error),
@@ -130,6 +133,17 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("no test matches `{}`", args.runner.join(" "));
     }
     Ok(())
+}
+
+/// Work beside the steps; waited for, for it has to end with us. What it could not do, a step tries again, and says.
+struct Beside(Option<JoinHandle<Result<()>>>);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Step {

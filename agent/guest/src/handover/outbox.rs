@@ -8,7 +8,7 @@ use medley_wire::bulk::Carries;
 use medley_wire::control::{
     Answer, Care, FileOffer, Ink, PageRange, PrintFormat, PrintJob, PrintTicket, Sides, Verdict,
 };
-use medley_wire::limits::{FILE_BYTES, PRINT_BYTES};
+use medley_wire::limits::{FILE_BYTES, PAGE_RANGES, PAPER_BYTES, PRINT_BYTES};
 use medley_wire::{Features, List, Text, Untrusted};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -76,6 +76,10 @@ pub struct Job<'a> {
     /// They.
     pub file: File,
 }
+
+// Whatever the printer takes, the wire can say.
+const _: () =
+    assert!(medley_print::RANGES <= PAGE_RANGES && medley_print::MEDIUM_NAME <= PAPER_BYTES);
 
 /// A ticket as the wire has it.
 fn said(ticket: &Ticket, transfer: u32) -> PrintTicket<'_> {
@@ -296,7 +300,7 @@ const fn words(verdict: Verdict) -> &'static str {
         Verdict::Policy => "a policy of the host's forbids it",
         Verdict::TooLarge => "it is larger than the host takes",
         Verdict::Stale => "it is no longer wanted",
-        Verdict::Kind => "the host takes no file with such a name, or of that kind",
+        Verdict::Kind => "the host takes nothing of that name or kind",
         Verdict::Declined => "somebody on the host said no",
         Verdict::Failed => "it failed on the host",
     }

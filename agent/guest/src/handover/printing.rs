@@ -87,7 +87,9 @@ impl Printing {
             match notice {
                 // Who wants three pages of thirty shall not get thirty; CUPS takes pages out by itself and never asks.
                 Notice::Print(job)
-                    if !job.ticket.ranges.is_empty() && !say.have(Features::PRINT_TICKETS) =>
+                    if say.is_open()
+                        && !job.ticket.ranges.is_empty()
+                        && !say.have(Features::PRINT_TICKETS) =>
                 {
                     let words = "the host's printer takes whole documents: print the pages into a PDF first";
                     printer.tell(job.id, Progress::Aborted(words.into()));

@@ -1,5 +1,5 @@
-//! From damage to frames. The server gathers what changed and says only that something did; the agent fetches
-//! it when the host has room for a frame. So a window that repaints a thousand times between two frames costs
+//! From damage to frames. The server gathers what changed and says only how the box around it grows; the agent
+//! fetches it when the host has room for a frame. So a window that repaints a thousand times between two frames costs
 //! one frame, and one that nobody sees costs nothing.
 use super::Gui;
 use super::client::{Client, Frames};
@@ -213,9 +213,10 @@ impl Capture {
         let likely = likely.and_then(inside);
         damage::subtract(&display.x, damage, NONE, self.region)?;
         let region = xfixes::fetch_region(&display.x, self.region)?;
-        let pixmap = client.pixmap(display)?;
-        let asked = likely.map(|likely| self.grabber.ask(display, pixmap, likely));
-        let asked = asked.transpose()?;
+        let asked = match likely {
+            Some(likely) => Some(self.grabber.ask(display, client.pixmap(display)?, likely)?),
+            None => None,
+        };
         let region = gone(region.reply())?;
         let rects: Vec<Rect> = if whole {
             vec![client.whole()]
@@ -235,7 +236,8 @@ impl Capture {
                 if pieces.is_empty() {
                     return Ok(());
                 }
-                self.grabber.grab(display, pixmap, &pieces)?
+                self.grabber
+                    .grab(display, client.pixmap(display)?, &pieces)?
             }
         };
         let waited = changed.map_or(Duration::ZERO, |since| begun.duration_since(since));

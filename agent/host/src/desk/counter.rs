@@ -303,7 +303,7 @@ impl Counter {
         {
             let mut state = self.0.lock();
             // Also those that come after: a guest can end its presenter whenever it likes.
-            state.wants_lock = locked;
+            state.wish_lock(locked);
             state.lock_order = state.presenter.is_some().then_some(locked);
             if let Some(presenter) = &state.presenter {
                 presenter

@@ -252,14 +252,16 @@ impl Keeper {
                 state.locked = true;
                 // Somebody pressed the chord; but who has asked for an unlock since will have it.
                 if state.lock_order != Some(false) {
-                    (state.wants_lock, state.lock_order) = (true, None);
+                    state.wish_lock(true);
+                    state.lock_order = None;
                 }
                 locked = true;
             }
             Event::Unlocked => {
                 state.locked = false;
                 if state.lock_order != Some(true) {
-                    (state.wants_lock, state.lock_order) = (false, None);
+                    state.wish_lock(false);
+                    state.lock_order = None;
                 }
             }
             _ => {}

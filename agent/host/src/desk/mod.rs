@@ -16,6 +16,7 @@ use crate::services::Services;
 use crate::{Error, Result};
 use keeper::Keeper;
 use state::Shared;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, channel};
 use std::thread::JoinHandle;
@@ -120,6 +121,16 @@ impl Desk {
         if let Some(presenter) = &state.presenter {
             presenter.line().tell("quit");
         }
+    }
+
+    /// This file is there from now on while the guest's windows are locked, by whomever: for windows of the
+    /// machine's that no presenter shows. It is not there yet.
+    pub fn mark_locks(&self, mark: PathBuf) {
+        let mut state = self.shared.lock();
+        state.mark = Some(mark);
+        // Somebody may have been quick.
+        let locked = state.wants_lock;
+        state.wish_lock(locked);
     }
 
     pub(crate) fn counter(&self) -> Counter {

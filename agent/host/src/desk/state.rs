@@ -6,6 +6,9 @@ use crate::presenter::Presenter;
 use medley_services::order::Refusal;
 use medley_wire::AppId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Launches and files whose outcome nobody has asked for yet.
@@ -40,8 +43,10 @@ pub(super) struct State {
     pub ready: bool,
     /// This presenter shows nothing.
     pub locked: bool,
-    /// No presenter shall show anything.
+    /// No presenter shall show anything. Changed by [`State::wish_lock`] alone.
     pub wants_lock: bool,
+    /// The file that is there meanwhile, for windows that no presenter shows.
+    pub mark: Option<PathBuf>,
     /// What the presenter was told last, and has not said that it has done: to lock, or to unlock.
     pub lock_order: Option<bool>,
     /// Nobody shows windows any more, and why.
@@ -69,6 +74,22 @@ impl State {
             presenter.line().tell("lock");
         }
         self.presenter = Some(presenter);
+    }
+
+    /// From now on nothing shall be shown, or everything again: said to whoever looks for the mark, too.
+    pub fn wish_lock(&mut self, locked: bool) {
+        self.wants_lock = locked;
+        let Some(mark) = &self.mark else { return };
+        let made = match locked {
+            true => File::create(mark).map(drop),
+            false => fs::remove_file(mark),
+        };
+        match made {
+            Err(error) if error.kind() != io::ErrorKind::NotFound || locked => {
+                tracing::error!(%error, mark = %mark.display(), locked, "the machine's whole screen");
+            }
+            _ => {}
+        }
     }
 }
 

@@ -80,10 +80,10 @@ impl Spool {
         if job.size > most {
             return Err((Refusal::TooLarge, format!("it is larger than {most} bytes")));
         }
-        if ticket(&job).is_none() {
+        let Some(ticket) = ticket(&job) else {
             let why = "nobody could print it so: the paper or the pages make no sense";
             return Err((Refusal::Kind, why.to_owned()));
-        }
+        };
         let refuse = |why: &str| Err((Refusal::Failed, why.to_owned()));
         if self.busy.count() >= AT_ONCE {
             return refuse("too many come at the same time");
@@ -99,7 +99,7 @@ impl Spool {
             .spawn("print-in", move || match tempfile::tempfile_in(FOLDER) {
                 Ok(file) => {
                     reply(Ok(writes));
-                    receive(intake, file, &job, &policy, &teller);
+                    receive(intake, file, (&job, ticket), &policy, &teller);
                 }
                 Err(error) => {
                     teller.say(refused(&job, &error));
@@ -115,12 +115,18 @@ impl Spool {
     }
 }
 
-fn receive(intake: Intake, mut file: File, job: &Job, policy: &Print, teller: &Teller) {
+fn receive(
+    intake: Intake,
+    mut file: File,
+    (job, ticket): (&Job, Ticket),
+    policy: &Print,
+    teller: &Teller,
+) {
     let whole = match intake.receive(&mut file) {
         Ok(whole) => whole,
         Err(trouble) => return teller.say(refused(job, &trouble)),
     };
-    match submit(policy, job, &file) {
+    match submit(policy, job, ticket, &file) {
         Ok(where_to) => {
             let words = format!("{:?} is on its way to {where_to}", job.title);
             let notice = Notice::new("print-sent", words).with("printer", where_to);
@@ -144,11 +150,19 @@ fn described(notice: Notice, job: &Job) -> Notice {
 }
 
 /// Hands a job to the policy's printer; which one that was.
-fn submit(policy: &Print, job: &Job, file: &File) -> Result<String, String> {
+fn submit(policy: &Print, job: &Job, mut ticket: Ticket, file: &File) -> Result<String, String> {
     let printer = match &policy.printer {
         Some(uri) => uri.clone(),
         None => usual_printer()?,
     };
+    // A guest may name any paper; a printer that waits for one that nobody has prints for nobody.
+    if let Some(media) = &ticket.media {
+        let usual = || vec![Medium::a4(), Medium::letter()];
+        let has = client::capabilities(&printer).map_or_else(|_| usual(), |has| has.media);
+        if !has.contains(media) {
+            ticket.media = None;
+        }
+    }
     let request = JobRequest {
         title: job.title.clone(),
         user: user(),
@@ -156,7 +170,7 @@ fn submit(policy: &Print, job: &Job, file: &File) -> Result<String, String> {
             Format::Pdf => medley_print::Format::Pdf,
             Format::Raster => medley_print::Format::Raster,
         },
-        ticket: ticket(job).unwrap_or_default(),
+        ticket,
     };
     // The file has no name: what a guest prints is not to stay when we are killed.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());

@@ -229,7 +229,7 @@ impl Screen {
     ///
     /// # Errors
     /// The display is gone.
-    pub fn give(&mut self, ticket: u32, content: Option<Content>) -> Result<()> {
+    pub fn give(&mut self, ticket: u32, content: Option<Content>) -> Result<bool> {
         either!(self, display => display.give(ticket, content))
     }
 }

@@ -476,8 +476,9 @@ impl Services {
                 Act::Own(forms) => screen.own(forms)?,
                 Act::Disown => screen.disown()?,
                 Act::Give { ticket, content } => {
-                    report.say("clipboard-out", copied(content.as_ref()));
-                    screen.give(ticket, content)?;
+                    let left = copied(content.as_ref());
+                    let given = screen.give(ticket, content)?;
+                    report.say("clipboard-out", if given { left } else { copied(None) });
                 }
                 Act::Fetch {
                     transfer,

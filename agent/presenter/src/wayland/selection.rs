@@ -302,22 +302,24 @@ impl Display {
     ///
     /// # Errors
     /// None.
-    pub fn give(&mut self, ticket: u32, content: Option<Content>) -> Result<()> {
+    pub fn give(&mut self, ticket: u32, content: Option<Content>) -> Result<bool> {
         let selection = &mut self.state.selection;
+        let pipe = selection.pastes.remove(&ticket);
         // Without content the pipe ends at once.
-        if let (Some(pipe), Some(content)) = (selection.pastes.remove(&ticket), content) {
-            let now = Instant::now();
-            let mut writing = Writing {
-                pipe,
-                bytes: content.into_bytes(),
-                done: 0,
-                until: now + PATIENCE,
-            };
-            if writing.go_on(now) {
-                selection.writes.push(writing);
-            }
+        let (Some(pipe), Some(content)) = (pipe, content) else {
+            return Ok(false);
+        };
+        let now = Instant::now();
+        let mut writing = Writing {
+            pipe,
+            bytes: content.into_bytes(),
+            done: 0,
+            until: now + PATIENCE,
+        };
+        if writing.go_on(now) {
+            selection.writes.push(writing);
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -131,18 +131,18 @@ impl Display {
         Ok(())
     }
 
-    /// Gives a host's app what it waits for, or says that there is nothing.
+    /// Gives a host's app what it waits for, or says that there is nothing; whether something was given.
     ///
     /// # Errors
     /// The display is gone.
-    pub fn give(&mut self, ticket: u32, content: Option<Content>) -> Result<()> {
+    pub fn give(&mut self, ticket: u32, content: Option<Content>) -> Result<bool> {
         let selection = self.selection.as_mut();
         let waiting = selection.and_then(|selection| {
             let request = selection.waiting.remove(&ticket)?;
             Some((request, selection.most, selection.window))
         });
         let Some((request, most, window)) = waiting else {
-            return Ok(());
+            return Ok(false);
         };
         let mut content = content.filter(|content| content.bytes().len() <= most);
         // Somebody may have copied anew, and the word of it still be on its way: what is old is not given.
@@ -159,7 +159,8 @@ impl Display {
                 content.bytes(),
             )?;
         }
-        notify(&self.conn, &request, content.is_some())
+        notify(&self.conn, &request, content.is_some())?;
+        Ok(content.is_some())
     }
 
     /// Takes an event of the server's, if it is about the clipboard.

@@ -48,7 +48,7 @@ pub struct Line<In: Greets, Out: Greets>(pub End<In, Out>);
 impl<In: Greets, Out: Greets> Line<In, Out> {
     pub fn accept(listener: &UnixListener, channel: Channel) -> Self {
         let (stream, _) = listener.accept().unwrap();
-        let hello = Hello::new(channel, Features::NONE, [7; 32]);
+        let hello = Hello::new(channel, Features::ALL, [7; 32]);
         Self(End::guest(OwnedFd::from(stream), hello).unwrap())
     }
 

@@ -12,13 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::boot::screen::Place;
 use crate::exit::{Failure, Kind, Result};
 use crate::output::{Report, Ui};
-use crate::signals;
 
 /// The program that shows the screen; it lies beside this one.
 const VIEWER: &str = "medley-viewer";
 /// The longest line of the viewer's that is taken.
 const LINE_MAX: u64 = 64 << 10;
-/// How often it is looked whether a signal came.
+/// How often it is looked whether the session is locked.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Options of `view`.
@@ -97,6 +96,11 @@ impl Drop for Viewer {
 /// Runs it.
 pub fn run(args: View, ui: Ui) -> Result<()> {
     let place = Place::read(&args.folder)?;
+    // First this, then the mark: who locks makes the mark first, and then waits for us.
+    let _looks = match place.is_there() {
+        true => Some(place.look()?),
+        false => None,
+    };
     if place.is_locked() {
         let what = format!("{}: the session is locked", args.folder.display());
         let unlock = format!("unlock it with medley unlock {}", args.folder.display());
@@ -104,7 +108,8 @@ pub fn run(args: View, ui: Ui) -> Result<()> {
     }
     let program = beside_us()?;
     let mut command = Command::new(&program);
-    command.arg("--json").arg("--socket").arg(&place.socket);
+    command.args(["--json", "--tied"]);
+    command.arg("--socket").arg(&place.socket);
     // With a sign between: a workspace may be called like an option.
     command.arg(format!("--workspace={}", place.workspace));
     command.arg(format!("--colour={}", place.colour));
@@ -116,7 +121,8 @@ pub fn run(args: View, ui: Ui) -> Result<()> {
     }
     let failed = Failure::io(format!("{}: cannot be started", program.display()));
     let child = command
-        .stdin(Stdio::null())
+        // It ends with this, however we do.
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(failed)?;
@@ -132,8 +138,7 @@ pub fn run(args: View, ui: Ui) -> Result<()> {
         }
         match lines.recv_timeout(GLANCE) {
             Ok(line) if line.event == "ended" => break line,
-            Ok(_) => {}
-            Err(RecvTimeoutError::Timeout) => signals::check()?,
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 let status = viewer.0.wait().map_err(Failure::io("the viewer"))?;
                 return Err(Failure::failed(format!(

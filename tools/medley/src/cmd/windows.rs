@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use medley_host::{Answer, App, Ask, Error};
@@ -13,6 +14,9 @@ use super::boot::screen::Place;
 use crate::exit::{Failure, Kind, Result};
 use crate::output::{Report, Ui};
 use crate::progress;
+
+/// How long windows of a whole screen may take to go.
+const UNSEEN: Duration = Duration::from_secs(3);
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -115,7 +119,7 @@ apps come back then by themselves; one of its whole screen (`medley view`) is cl
 EXAMPLES
   medley lock office.session")]
 pub struct Lock {
-    /// The session's folder
+    /// The session's folder, or the machine's own
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 }
@@ -124,7 +128,7 @@ pub struct Lock {
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLES\n  medley unlock office.session")]
 pub struct Unlock {
-    /// The session's folder
+    /// The session's folder, or the machine's own
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 }
@@ -300,18 +304,33 @@ pub fn apps(args: &Apps, ui: Ui) -> Result<()> {
 
 /// Runs `lock` and `unlock`.
 pub fn lock(folder: &Path, locked: bool, ui: Ui) -> Result<()> {
-    // The screen as a whole first: nobody has to answer for that. Not every machine has one, nor windows of apps.
-    // One that was killed may have left a note.
-    let screen = Place::read(folder).ok().filter(Place::is_there);
-    let whole = screen.as_ref().map(|screen| screen.lock(locked));
+    let found = Place::find(folder);
+    let screen = found.as_ref().ok().and_then(Option::as_ref);
+    let screen = screen.filter(|screen| screen.is_there());
     let wait = || medley_host::ask(folder, &Ask::Lock { locked });
-    match progress::busy(ui, "waiting for the windows", wait) {
+    let answer = progress::busy(ui, "waiting for the windows", wait);
+    // Who shows windows of apps marks the whole screen as well. Where there are none, or they do not obey, it can
+    // be hidden all the same.
+    let nobody = matches!(answer, Err(Error::Nobody(_)));
+    if let Some(screen) = screen
+        && (nobody || (answer.is_err() && locked))
+    {
+        screen.lock(locked)?;
+    }
+    match answer {
         Ok(Answer::Done) => {}
         Err(Error::Nobody(_)) if screen.is_some() => {}
         Ok(other) => return Err(odd(&other)),
         Err(error) => return Err(refused(error)),
     }
-    whole.unwrap_or(Ok(()))?;
+    if let Some(screen) = screen
+        && locked
+        && !progress::busy(ui, "waiting for the screen", || screen.unseen(UNSEEN))?
+    {
+        let what = format!("{}: a window of the whole screen stays", folder.display());
+        return Err(Failure::failed(what).remedy("end medley view, which has perhaps been stopped"));
+    }
+    found?;
     ui.show(&Obeyed { locked })
 }
 

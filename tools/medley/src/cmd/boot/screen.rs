@@ -3,10 +3,14 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use medley_hypervisor::{MachineSpec, Screen};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Failure, Kind, Result};
@@ -95,14 +99,48 @@ impl Place {
         Ok(notes)
     }
 
-    /// Beside the socket while nobody may look: it goes with the machine.
-    fn mark(&self) -> PathBuf {
+    /// The file that is there while nobody may look; beside the socket, so that it goes with the machine.
+    pub fn mark(&self) -> PathBuf {
         self.socket.with_extension("locked")
     }
 
-    /// Whether the machine is there that said so.
+    /// Whether the machine is there that said so; one that was killed leaves its note and its socket.
     pub fn is_there(&self) -> bool {
-        self.socket.exists()
+        UnixStream::connect(&self.socket).is_ok()
+    }
+
+    /// Somebody who looks, as long as this lasts.
+    pub fn look(&self) -> Result<Flock<File>> {
+        let (file, failed) = self.viewers()?;
+        Flock::lock(file, FlockArg::LockShared)
+            .map_err(|(_, error)| Failure::io::<std::io::Error>(failed)(error.into()))
+    }
+
+    /// Waits until nobody looks any more; whether that is so.
+    pub fn unseen(&self, limit: Duration) -> Result<bool> {
+        let until = Instant::now() + limit;
+        let (mut file, failed) = self.viewers()?;
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(_) => return Ok(true),
+                Err((same, Errno::EWOULDBLOCK)) => file = same,
+                Err((_, error)) => {
+                    return Err(Failure::io::<std::io::Error>(failed)(error.into()));
+                }
+            }
+            if Instant::now() > until {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The file that all who look hold together, and what to say when it cannot be had.
+    fn viewers(&self) -> Result<(File, String)> {
+        let path = self.socket.with_extension("viewers");
+        let failed = format!("{}: cannot tell who looks", path.display());
+        let file = File::options().create(true).append(true).open(&path);
+        Ok((file.map_err(Failure::io(failed.clone()))?, failed))
     }
 
     /// Whether nobody may look.
@@ -142,19 +180,24 @@ impl Place {
 
     /// What a folder says of a screen. A machine that was killed may have left its note behind.
     pub fn read(folder: &Path) -> Result<Self> {
+        Self::find(folder)?.ok_or_else(|| {
+            let what = format!("{}: no machine shows a screen here", folder.display());
+            Failure::usage(what).remedy("start it with medley boot --desktop")
+        })
+    }
+
+    /// The same, for whom a machine without a screen is as good.
+    pub fn find(folder: &Path) -> Result<Option<Self>> {
         let note = folder.join(NOTE);
         let mut text = String::new();
         let read = File::open(&note).and_then(|file| file.take(NOTE_MAX).read_to_string(&mut text));
         match read {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let what = format!("{}: no machine shows a screen here", folder.display());
-                Err(Failure::usage(what).remedy("start it with medley boot --desktop"))
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Failure::io::<std::io::Error>(format!(
                 "{}: cannot be read",
                 note.display()
             ))(error)),
-            Ok(_) => serde_json::from_str(&text).map_err(|error| {
+            Ok(_) => serde_json::from_str(&text).map(Some).map_err(|error| {
                 let what = format!("{}: not what medley boot writes: {error}", note.display());
                 Failure::new(Kind::Damaged, what).remedy("start the machine again")
             }),
@@ -190,9 +233,22 @@ mod tests {
         place.lock(false).unwrap();
         place.lock(false).unwrap();
         assert!(!place.is_locked());
+        // Who looks is waited for, and no longer than that.
+        let one_looks = place.look().unwrap();
+        let another = place.look().unwrap();
+        drop(one_looks);
+        assert!(!place.unseen(Duration::from_millis(50)).unwrap());
+        drop(another);
+        assert!(place.unseen(Duration::from_millis(50)).unwrap());
+        // A machine that was killed leaves its socket.
+        let machine = std::os::unix::net::UnixListener::bind(&place.socket).unwrap();
+        assert!(place.is_there());
+        drop(machine);
+        assert!(place.socket.exists() && !place.is_there());
         drop(notes);
         let gone = Place::read(one.path()).unwrap_err();
         assert_eq!(gone.kind(), Kind::Usage);
+        assert!(Place::find(one.path()).unwrap().is_none());
         assert!(gone.to_string().contains("--desktop"), "{gone}");
         std::fs::write(one.path().join(NOTE), "{}").unwrap();
         assert_eq!(Place::read(one.path()).unwrap_err().kind(), Kind::Damaged);

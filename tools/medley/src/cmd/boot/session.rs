@@ -229,15 +229,20 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     notices.tell();
     let mut session = session?;
     session.join(uplink);
-    let seen = place.map(|place| place.tell(&[&folder_path, run_dir.path()]));
+    let seen = place
+        .as_ref()
+        .map(|place| place.tell(&[&folder_path, run_dir.path()]));
     let _seen = seen.transpose()?;
     if let Some(ground) = ground {
         let booted = session.began() != Began::Resumed;
         // A machine that woke is worth more than its windows.
-        match args
-            .windows
-            .show(ground, &args.disk.disk, &folder_path, booted)
-        {
+        match args.windows.show(
+            ground,
+            &args.disk.disk,
+            &folder_path,
+            booted,
+            place.as_ref(),
+        ) {
             Ok(windows) => notices.windows = Some(windows),
             Err(failure) => ui.note(format_args!("medley: there are no windows: {failure}")),
         }

@@ -13,6 +13,7 @@ use medley_host::{Command, Desk, Notice};
 use medley_hypervisor::{Channel, MachineSpec, SharedMemory};
 use medley_link::ports;
 
+use super::screen::Place;
 use super::services::ServiceArgs;
 use crate::exit::{Failure, Kind, Result};
 use crate::run_dir::RunDir;
@@ -218,6 +219,7 @@ impl WindowArgs {
         disk: &Path,
         session: &Path,
         booted: bool,
+        place: Option<&Place>,
     ) -> Result<Windows> {
         let label = self.label(disk);
         let [gui, control, bulk] = ground.sockets;
@@ -264,6 +266,9 @@ impl WindowArgs {
         }
         if booted && !self.autostart.is_empty() {
             desk.autostart(self.autostart.clone())?;
+        }
+        if let Some(place) = place {
+            desk.mark_locks(place.mark());
         }
         Ok(Windows {
             _answers: Box::new(answers),
