@@ -558,7 +558,8 @@ fn tray_items_are_shown_and_used_on_the_host() {
     desk.until("the item to go", |host| host.model.trays_gone == [id]);
 }
 
-/// Two changes at a time once gave back a name that had just been allowed.
+/// Two changes at a time once gave back a name that had just been allowed; and a tray that was left and taken twice
+/// was left and taken for ever.
 #[test]
 fn names_are_as_the_last_of_many_changes_has_them() {
     let mut desk = start(Allowed::NONE);

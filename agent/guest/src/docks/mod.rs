@@ -148,10 +148,13 @@ impl Docks {
     pub fn event(&mut self, event: &Event, display: &mut Display) -> Result<bool> {
         let a = display.atoms;
         match event {
+            // Asked anew: events tell of owners that were, ourselves among them, and following those the agent
+            // would take and leave the office without end.
             Event::XfixesSelectionNotify(e) if e.selection == a._NET_SYSTEM_TRAY_S0 => {
-                if e.owner == NONE {
+                let owner = display.x.get_selection_owner(e.selection)?.reply()?.owner;
+                if owner == NONE {
                     self.take_office(display)?;
-                } else if self.manager.is_some_and(|manager| manager != e.owner) {
+                } else if self.manager.is_some_and(|manager| manager != owner) {
                     self.resign(display)?;
                 }
             }
