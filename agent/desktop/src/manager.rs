@@ -28,6 +28,14 @@ impl Desktop {
         Ok(active.first().copied().unwrap_or_default())
     }
 
+    /// The window that has the keyboard, as the server says.
+    ///
+    /// # Errors
+    /// The display is gone.
+    pub fn focus(&self) -> Result<Window> {
+        Ok(self.conn.get_input_focus()?.reply()?.focus)
+    }
+
     /// Gives a window the keyboard, and waits until it has it.
     ///
     /// # Errors
@@ -36,8 +44,7 @@ impl Desktop {
         // 2: at a person's wish.
         self.message(window, "_NET_ACTIVE_WINDOW", [2, 0, 0, 0, 0])?;
         self.until("the keyboard", SOON, || {
-            let real = self.conn.get_input_focus()?.reply()?.focus;
-            Ok(real == window && self.active()? == window)
+            Ok(self.focus()? == window && self.active()? == window)
         })
     }
 

@@ -286,13 +286,7 @@ fn a_screen_that_cannot_change_stays_and_apps_hear_of_the_scale() {
             .contains("Xft.dpi:\t144")
             .then_some(())
     });
-    let root = server
-        .conn
-        .get_geometry(server.root)
-        .unwrap()
-        .reply()
-        .unwrap();
-    assert_eq!((root.width, root.height), (1600, 1000));
+    assert_eq!(server.place(server.root), Some((0, 0, 1600, 1000)));
     let owner = server.atom("_XSETTINGS_S0").unwrap();
     assert_ne!(
         server
@@ -328,13 +322,8 @@ fn the_dummy_mirrors_three_monitors_and_one_again() {
         ],
     );
     let size = || {
-        let root = server
-            .conn
-            .get_geometry(server.root)
-            .unwrap()
-            .reply()
-            .unwrap();
-        (root.width, root.height)
+        let (_, _, width, height) = server.place(server.root).unwrap();
+        (width, height)
     };
     wait_for("the large screen", || {
         (size() == (5560, 2020)).then_some(())

@@ -1,5 +1,5 @@
-//! From damage to frames. The server gathers what changed and says only how the box around it grows; the agent
-//! fetches it when the host has room for a frame. So a window that repaints a thousand times between two frames costs
+//! From damage to frames. The server gathers what changed and says only that something did; the agent fetches
+//! it when the host has room for a frame. So a window that repaints a thousand times between two frames costs
 //! one frame, and one that nobody sees costs nothing.
 use super::Gui;
 use super::client::{Client, Frames};
@@ -18,7 +18,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 use x11rb::NONE;
 use x11rb::connection::Connection;
-use x11rb::protocol::xproto::{ConnectionExt, Rectangle};
+use x11rb::protocol::xproto::ConnectionExt;
 use x11rb::protocol::{composite, damage, xfixes};
 
 /// Bytes in the channel's queue beyond which nothing more is captured: it would be old when it arrives.
@@ -31,9 +31,6 @@ pub const PAINTING: Duration = Duration::from_millis(8);
 /// How far a window's frames may be ahead of its rate, so that the second of two quick changes, as of a key and
 /// of the cursor behind it, does not wait for a whole interval.
 const AHEAD: Duration = Duration::from_millis(50);
-
-/// Bytes of pixels that are asked for before it is known that they have changed: 128 by 128.
-const LIKELY: usize = 64 << 10;
 
 /// When a window's next frame is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,47 +199,28 @@ impl Capture {
             return Ok(());
         };
         let changed = client.frames.changed.take();
-        let begun = Instant::now();
-        let border = client.border.cast_signed();
-        let inside = |rect: Rect| Rect::new(rect.x() + border, rect.y() + border, rect.size());
-        let whole = std::mem::take(&mut client.frames.whole);
-        // What has changed is told in one answer, its pixels in the next: but where all of it is likely one small
-        // rectangle, they are asked for at once.
-        let near = client.frames.near.take();
-        let likely = near.filter(|near| !whole && near.size().bytes() <= LIKELY);
-        let likely = likely.and_then(inside);
         damage::subtract(&display.x, damage, NONE, self.region)?;
-        let region = xfixes::fetch_region(&display.x, self.region)?;
-        let asked = match likely {
-            Some(likely) => Some(self.grabber.ask(display, client.pixmap(display)?, likely)?),
-            None => None,
-        };
-        let region = gone(region.reply())?;
-        let rects: Vec<Rect> = if whole {
+        let region = gone(xfixes::fetch_region(&display.x, self.region)?.reply())?;
+        let border = client.border.cast_signed();
+        let rects: Vec<Rect> = if std::mem::take(&mut client.frames.whole) {
             vec![client.whole()]
         } else {
             let changed = region.iter().flat_map(|region| &region.rectangles);
-            merged(
-                changed.copied().filter_map(from_x).filter_map(inside),
-                client.whole(),
-            )
+            let rects = changed.filter_map(|r| {
+                let size = medley_wire::Size::new(r.width.into(), r.height.into())?;
+                Rect::new(i32::from(r.x) + border, i32::from(r.y) + border, size)
+            });
+            merged(rects, client.whole())
         };
         let pieces: Vec<Rect> = rects.iter().copied().flat_map(bands).collect();
-        let given = match asked {
-            Some(asked) if asked.is(&pieces) => self.grabber.take(asked)?,
-            other => {
-                // Its answer is taken all the same: what is grabbed next comes into the same memory.
-                other.map(|asked| self.grabber.take(asked)).transpose()?;
-                if pieces.is_empty() {
-                    return Ok(());
-                }
-                self.grabber
-                    .grab(display, client.pixmap(display)?, &pieces)?
-            }
-        };
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        let begun = Instant::now();
         let waited = changed.map_or(Duration::ZERO, |since| begun.duration_since(since));
         let frame = client.frames.next;
-        if !given {
+        let pixmap = client.pixmap(display)?;
+        if !self.grabber.grab(display, pixmap, &pieces)? {
             // The window changed its size or went. If it is still there, everything is due again.
             client.frames.whole = true;
             client.frames.changed = changed;
@@ -370,12 +348,6 @@ fn write_rows(pool: &Pool, place: Place, piece: Rect, pixels: &[u8]) -> Result<(
     Ok(())
 }
 
-/// A rectangle of the server's; nothing, if it has no pixel.
-pub fn from_x(rect: Rectangle) -> Option<Rect> {
-    let size = medley_wire::Size::new(rect.width.into(), rect.height.into())?;
-    Rect::new(rect.x.into(), rect.y.into(), size)
-}
-
 fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
@@ -388,12 +360,7 @@ impl Client {
     pub(super) fn watch(&mut self, display: &Display) -> Result<()> {
         if self.damage.is_none() && self.format.is_some() {
             let damage = display.x.generate_id()?;
-            damage::create(
-                &display.x,
-                damage,
-                self.xid,
-                damage::ReportLevel::BOUNDING_BOX,
-            )?;
+            damage::create(&display.x, damage, self.xid, damage::ReportLevel::NON_EMPTY)?;
             self.damage = Some(damage);
         }
         Ok(())

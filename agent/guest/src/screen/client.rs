@@ -61,8 +61,6 @@ pub struct Frames {
     pub next: u32,
     /// Since when something has changed that was not sent.
     pub changed: Option<Instant>,
-    /// Around all that has changed, as far as the server has told; from the corner inside of the window's border.
-    pub near: Option<Rect>,
     /// Everything must be sent, whatever changed.
     pub whole: bool,
     /// Not before this moment.

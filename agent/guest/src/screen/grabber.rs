@@ -8,11 +8,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use x11rb::connection::Connection;
-use x11rb::cookie::Cookie;
-use x11rb::errors::ConnectionError;
-use x11rb::protocol::shm::{self, GetImageReply};
+use x11rb::protocol::shm;
 use x11rb::protocol::xproto::ImageFormat;
-use x11rb::rust_connection::RustConnection;
 
 /// Bytes of the shared memory: the largest piece there is.
 const SEGMENT: usize = PIXEL_BYTES;
@@ -28,21 +25,6 @@ pub struct Grabber {
     /// Room; only the front of it is of the last frame.
     pixels: Vec<u8>,
     grabbed: usize,
-}
-
-/// A piece on its way.
-#[derive(Debug)]
-pub struct Asked<'c> {
-    piece: Rect,
-    cookie: Cookie<'c, RustConnection, GetImageReply>,
-}
-
-impl Asked<'_> {
-    /// Whether it is all of that.
-    #[must_use]
-    pub fn is(&self, pieces: &[Rect]) -> bool {
-        pieces == [self.piece]
-    }
 }
 
 impl Grabber {
@@ -69,69 +51,6 @@ impl Grabber {
         })
     }
 
-    /// Asks for one piece of a pixmap, which must fit into the shared memory, and does not wait for it.
-    ///
-    /// # Errors
-    /// The display is gone.
-    pub fn ask<'c>(
-        &self,
-        display: &'c Display,
-        pixmap: u32,
-        piece: Rect,
-    ) -> Result<Asked<'c>, ConnectionError> {
-        self.get(display, pixmap, piece, 0)
-            .map(|cookie| Asked { piece, cookie })
-    }
-
-    /// What was asked for has come; no other piece is grabbed then. False, if the server does not give it.
-    ///
-    /// # Errors
-    /// The display is gone.
-    pub fn take(&mut self, asked: Asked<'_>) -> Result<bool> {
-        self.grabbed = 0;
-        let bytes = asked.piece.size().bytes();
-        let reply = gone(asked.cookie.reply())?;
-        let given = reply.is_some_and(|reply| reply.size as usize == bytes);
-        if given {
-            self.read(bytes)?;
-        }
-        Ok(given)
-    }
-
-    fn get<'c>(
-        &self,
-        display: &'c Display,
-        pixmap: u32,
-        piece: Rect,
-        offset: usize,
-    ) -> Result<Cookie<'c, RustConnection, GetImageReply>, ConnectionError> {
-        shm::get_image(
-            &display.x,
-            pixmap,
-            piece.x() as i16,
-            piece.y() as i16,
-            piece.size().width() as u16,
-            piece.size().height() as u16,
-            !0,
-            ImageFormat::Z_PIXMAP.into(),
-            self.segment,
-            offset as u32,
-        )
-    }
-
-    /// So many bytes of the shared memory are pixels, too.
-    fn read(&mut self, bytes: usize) -> Result<()> {
-        let (start, end) = (self.grabbed, self.grabbed + bytes);
-        if self.pixels.len() < end {
-            self.pixels.resize(end, 0);
-        }
-        self.file
-            .read_exact_at(&mut self.pixels[start..end], 0)
-            .context("cannot read the memory shared with the X server")?;
-        self.grabbed = end;
-        Ok(())
-    }
-
     /// Grabs pieces of a pixmap, none larger than a patch may be. False, if the server does not give them all.
     ///
     /// # Errors
@@ -146,7 +65,18 @@ impl Grabber {
                 if used + bytes > SEGMENT {
                     break;
                 }
-                let cookie = self.get(display, pixmap, *piece, used)?;
+                let cookie = shm::get_image(
+                    &display.x,
+                    pixmap,
+                    piece.x() as i16,
+                    piece.y() as i16,
+                    piece.size().width() as u16,
+                    piece.size().height() as u16,
+                    !0,
+                    ImageFormat::Z_PIXMAP.into(),
+                    self.segment,
+                    used as u32,
+                )?;
                 asked.push((bytes, cookie));
                 used += bytes;
                 rest = others;
@@ -160,7 +90,14 @@ impl Grabber {
             if !given {
                 return Ok(false);
             }
-            self.read(used)?;
+            let (start, end) = (self.grabbed, self.grabbed + used);
+            if self.pixels.len() < end {
+                self.pixels.resize(end, 0);
+            }
+            self.file
+                .read_exact_at(&mut self.pixels[start..end], 0)
+                .context("cannot read the memory shared with the X server")?;
+            self.grabbed = end;
         }
         Ok(true)
     }

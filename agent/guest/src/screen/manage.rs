@@ -1,6 +1,6 @@
 //! The life of a window: known, managed, shown, hidden, gone; and the marks and lists by which apps see that
 //! they are managed.
-use super::capture::{PAINTING, from_x};
+use super::capture::PAINTING;
 use super::client::{Area, Client, Frames, guess_kind};
 use super::{Gui, Screen};
 use crate::display::gone;
@@ -15,7 +15,7 @@ use x11rb::connection::Connection;
 use x11rb::protocol::shape;
 use x11rb::protocol::xproto::{
     AtomEnum, ChangeWindowAttributesAux, ConfigureWindowAux, ConnectionExt, EventMask,
-    GetWindowAttributesReply, MapState, Rectangle, StackMode, Window, WindowClass,
+    GetWindowAttributesReply, MapState, StackMode, Window, WindowClass,
 };
 
 /// ICCCM's states of a window.
@@ -119,7 +119,6 @@ impl Screen {
             frames: Frames {
                 next: 0,
                 changed: None,
-                near: None,
                 whole: false,
                 not_before: None,
                 schedule: None,
@@ -390,10 +389,9 @@ impl Screen {
         Ok(())
     }
 
-    pub(super) fn damaged(&mut self, window: Window, near: Rectangle) {
+    pub(super) fn damaged(&mut self, window: Window) {
         if let Some(client) = self.clients.get_mut(&window) {
             client.frames.changed.get_or_insert_with(Instant::now);
-            client.frames.near = from_x(near);
         }
     }
 

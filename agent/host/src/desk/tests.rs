@@ -107,6 +107,32 @@ fn a_lock_outlives_the_presenter() {
     assert!(!counter.status().2);
 }
 
+/// The machine's whole screen is shown by others: they look for the mark, whoever has locked.
+#[test]
+fn whoever_locks_the_mark_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (chord, mark) = (dir.path().join("chord"), dir.path().join("mark"));
+    let pressed = format!(
+        r#"(until [ -e {} ]; do sleep 0.02; done; echo '{{"event":"locked"}}') &{WILLING}"#,
+        chord.display()
+    );
+    let (desk, _notices) = desk(dir.path(), &pressed);
+    desk.mark_locks(mark.clone());
+    let counter = desk.counter();
+    let until = |there: bool| {
+        let so = |_: &mut State| (mark.exists() == there).then_some(());
+        counter.until(PATIENCE, "the mark", so).unwrap();
+    };
+    counter.apps(PATIENCE).unwrap();
+    until(false);
+    std::fs::write(&chord, "").unwrap();
+    until(true);
+    counter.set_locked(false, PATIENCE).unwrap();
+    until(false);
+    counter.set_locked(true, PATIENCE).unwrap();
+    until(true);
+}
+
 /// One that a guest has taken over need not obey.
 #[test]
 fn a_presenter_that_does_not_lock_is_ended_and_the_next_begins_locked() {
