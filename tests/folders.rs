@@ -142,7 +142,7 @@ fn guest_folder_of_the_host_is_read_and_written() -> Result<()> {
     };
     let qemu = Qemu::find()?;
     let machine = qemu.create(&spec)?;
-    let stream = UnixStream::connect(path("serial.sock"))?;
+    let stream = machine.serial()?;
     let heard = String::new();
     let mut line = Line { stream, heard };
     machine.start()?;
@@ -199,7 +199,7 @@ fn guest_folder_of_the_host_is_read_and_written() -> Result<()> {
     let written = std::thread::spawn(move || writer.write_all(&state));
     let machine = qemu.restore(&spec, reader)?;
     written.join().unwrap()?;
-    let stream = UnixStream::connect(path("serial.sock"))?;
+    let stream = machine.serial()?;
     let heard = String::new();
     let mut line = Line { stream, heard };
     let before = length();

@@ -301,6 +301,44 @@ fn guest_state_is_out_of_date_once_the_session_went_on() -> Result<()> {
 }
 
 #[test]
+fn guest_is_heard_to_the_last_word_before_its_sleep() -> Result<()> {
+    let workspace = Workspace::new(TINY)?;
+    let counts = "send c i=0; while :; do i=$((i+1)); echo counted $i; done";
+    let mut heard = String::new();
+    let runs = [
+        (vec![counts, "wait counted 500\\n", "suspend"], "began"),
+        (vec!["sleep 2", "suspend"], "slept once"),
+        (vec!["sleep 2", "stop"], "slept twice"),
+    ];
+    for (round, (steps, said)) in (0..).zip(runs) {
+        let ready = (round == 0).then(|| format!("wait {READY}"));
+        let steps: Vec<String> = ready
+            .into_iter()
+            .chain(steps.into_iter().map(String::from))
+            .collect();
+        let serial = workspace.path(said);
+        let to = serial.to_str().context("no path")?;
+        workspace.scripted(&["--memory", "192", "--serial", to], &steps)?;
+        let said = fs::read_to_string(&serial)?.replace('\r', "");
+        ensure!(
+            said.lines().count() > 10,
+            "round {round}: it said no more:\n{said}"
+        );
+        heard.push_str(&said);
+    }
+    let (_, counted) = heard.split_once("counted 1\n").context("no count")?;
+    // It was stopped in the middle of the last.
+    let (counted, _) = counted.rsplit_once('\n').context("no line")?;
+    for (number, line) in (2..).zip(counted.lines()) {
+        ensure!(
+            line == format!("counted {number}"),
+            "{line} came for {number}"
+        );
+    }
+    workspace.assert_nothing_left()
+}
+
+#[test]
 fn guest_writes_of_a_revertible_session_last_as_long_as_its_sleep() -> Result<()> {
     let (workspace, _) = asleep(&["--revertible"])?;
     let there = ["cat /note || echo IT IS GONE"];

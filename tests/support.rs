@@ -188,7 +188,8 @@ pub fn typed(commands: &[&str]) -> Vec<String> {
     let step = |(i, command): (usize, &&str)| {
         [
             format!("send c{i} {command}"),
-            format!("wait MEDLEY-END c{i}"),
+            // With what follows: a machine that is put to sleep in the middle of a line ends it after it woke.
+            format!("wait MEDLEY-END c{i}\\x20"),
         ]
     };
     commands.iter().enumerate().flat_map(step).collect()

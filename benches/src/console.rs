@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::interrupt;
@@ -21,12 +20,11 @@ pub struct Console {
 }
 
 impl Console {
-    /// Connects to the machine's serial port.
+    /// A console on the machine's serial port.
     ///
     /// # Errors
-    /// Nobody listens there.
-    pub fn connect(socket: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
+    /// It cannot be told to wait.
+    pub fn on(stream: UnixStream) -> Result<Self> {
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
         Ok(Self {
             stream,

@@ -156,7 +156,9 @@ impl Plain {
     /// # Errors
     /// Nobody listens there.
     pub fn console(&self) -> Result<Console> {
-        Console::connect(&self.serial)
+        let socket = &self.serial;
+        let stream = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
+        Console::on(stream)
     }
 
     fn migrate(&mut self, command: &str, file: &Path) -> Result<()> {

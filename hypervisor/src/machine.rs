@@ -4,6 +4,7 @@ use crate::{Acceleration, AcceleratorChoice, Events, MachineSpec, Network, Resul
 use serde::Serialize;
 use std::fmt;
 use std::io::{PipeReader, PipeWriter};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// Makes machines.
@@ -88,6 +89,14 @@ pub trait Machine: Send + Sync {
 
     /// The hypervisor's process, if it has one of its own; not to be used after the end.
     fn process_id(&self) -> Option<u32>;
+
+    /// A connection to [`crate::Serial::socket`], which has one client at a time.
+    ///
+    /// A restored machine's first one is older than its state: a transmitter that was saved while
+    /// its reader was slow goes on through a reader that is there, and waits for ever for one that
+    /// comes later. So nobody else gets through to such a machine's socket until this was taken
+    /// and dropped.
+    fn serial(&self) -> Result<UnixStream>;
 
     /// Lets a created machine's processor run.
     fn start(&self) -> Result<()>;

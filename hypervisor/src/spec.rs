@@ -114,7 +114,8 @@ pub enum Boot {
 pub struct Serial {
     /// A Unix socket on which the hypervisor listens, for one client at a time. It exists once
     /// the machine is created: a client that connects before the start misses nothing. An
-    /// earlier socket at this path is replaced; any other file is refused.
+    /// earlier socket at this path is replaced; any other file is refused. [`crate::Machine::serial`]
+    /// connects to it, and is the only way to that of a machine that was restored.
     pub socket: Option<PathBuf>,
     /// A file that takes everything the guest writes; what it held before is lost.
     pub log: Option<PathBuf>,

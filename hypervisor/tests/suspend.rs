@@ -54,7 +54,7 @@ fn a_machine_goes_on_in_another_process() {
     assert_eq!(events.iter().next(), Some(Event::Paused));
 
     let machine = restore(&bench, &bench.spec(), &state).unwrap();
-    let mut line = Line::connect(&bench.path("serial.sock"));
+    let mut line = Line::of(&*machine);
     assert_eq!(machine.state(), State::Paused);
     line.send("y");
     line.expect_silence(Duration::from_millis(200));

@@ -85,15 +85,14 @@ impl<'a> Bench<'a> {
         })
     }
 
-    pub fn console(&self) -> Result<Console> {
-        let socket = self.path("run/serial.sock");
-        Console::connect(&socket, self.fixture.patience, self.transcript.clone())
+    pub fn console(&self, machine: &dyn Machine) -> Result<Console> {
+        Console::of(machine, self.fixture.patience, self.transcript.clone())
     }
 
     /// A machine that is created, and not yet started.
     pub fn create(&self, spec: &MachineSpec) -> Result<Guest> {
         let machine = self.hypervisor.create(spec).context("create")?;
-        let console = self.console()?;
+        let console = self.console(&*machine)?;
         Ok(Guest { machine, console })
     }
 

@@ -2,9 +2,9 @@
 
 use crate::words::READY;
 use anyhow::{Context, Result, bail, ensure};
+use medley_hypervisor::Machine;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,13 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    pub fn connect(socket: &Path, patience: Duration, transcript: Transcript) -> Result<Console> {
-        let stream = UnixStream::connect(socket)
-            .with_context(|| format!("the serial port's socket {}", socket.display()))?;
+    pub fn of(
+        machine: &dyn Machine,
+        patience: Duration,
+        transcript: Transcript,
+    ) -> Result<Console> {
         Ok(Console {
-            stream,
+            stream: machine.serial()?,
             heard: String::new(),
             commands: 0,
             patience,

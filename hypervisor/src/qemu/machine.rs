@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use std::fmt;
 use std::io::PipeWriter;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -47,6 +49,9 @@ pub struct QemuMachine {
     acceleration: Acceleration,
     pub(super) life: Arc<Life>,
     pub(super) hold: Box<dyn Hold>,
+    serial_socket: Option<PathBuf>,
+    // That of a restored machine, until somebody takes it.
+    serial: Mutex<Option<UnixStream>>,
     // One command that changes the state at a time, so that each sees what the last one did.
     turn: Mutex<()>,
 }
@@ -66,6 +71,8 @@ impl QemuMachine {
             acceleration,
             life,
             hold: Box::new(hold),
+            serial_socket: spec.serial.socket.clone(),
+            serial: Mutex::default(),
             turn: Mutex::new(()),
         };
         machine.prepare()?;
@@ -109,6 +116,15 @@ impl QemuMachine {
             .inspect_err(|_| {
                 drop(self.tell("netdev_del", json!({"id": argv::NETDEV})));
             })
+    }
+
+    /// Connects to the serial port before a state is taken in: see [`Machine::serial`].
+    pub(super) fn listen_to_serial(&self) -> Result<()> {
+        if self.serial_socket.is_some() {
+            let connected = self.serial()?;
+            *lock(&self.serial) = Some(connected);
+        }
+        Ok(())
     }
 
     fn ask(&self, command: &str) -> Result<Value> {
@@ -171,6 +187,18 @@ impl Machine for QemuMachine {
 
     fn process_id(&self) -> Option<u32> {
         self.hold.process_id()
+    }
+
+    fn serial(&self) -> Result<UnixStream> {
+        if let Some(connected) = lock(&self.serial).take() {
+            return Ok(connected);
+        }
+        let operation = format!("reach the serial port of machine {}", self.name);
+        let Some(socket) = &self.serial_socket else {
+            let detail = "it has none with a socket";
+            return Err(Error::new(ErrorKind::BadSpec, operation, detail));
+        };
+        UnixStream::connect(socket).map_err(|error| Error::io(operation, error))
     }
 
     fn start(&self) -> Result<()> {

@@ -33,6 +33,8 @@ impl QemuMachine {
     /// Takes in the state of another machine.
     pub fn take_in(&self, from: PipeReader) -> Result<()> {
         self.expect_something(&from)?;
+        // QEMU takes it in before it answers what follows.
+        self.listen_to_serial()?;
         self.hand(from.as_fd())?;
         drop(from);
         self.migrate("migrate-incoming", "restore", INCOMING_WITHIN)?;

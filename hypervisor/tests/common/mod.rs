@@ -130,7 +130,7 @@ impl Bench {
     /// A machine that is created, and its serial line.
     pub fn create(&self, spec: &MachineSpec) -> (Box<dyn Machine>, Line) {
         let machine = self.qemu.create(spec).unwrap();
-        let line = Line::connect(&self.path("serial.sock"));
+        let line = Line::of(&*machine);
         (machine, line)
     }
 
@@ -147,8 +147,8 @@ impl Bench {
 pub struct Line(UnixStream);
 
 impl Line {
-    pub fn connect(socket: &Path) -> Line {
-        Line(UnixStream::connect(socket).unwrap())
+    pub fn of(machine: &dyn Machine) -> Line {
+        Line(machine.serial().unwrap())
     }
 
     pub fn send(&mut self, text: &str) {

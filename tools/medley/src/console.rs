@@ -92,7 +92,7 @@ pub struct Console<'a> {
     /// Its serial port.
     pub serial: UnixStream,
     /// Where its words go.
-    pub sink: Sink,
+    pub sink: &'a Sink,
     /// What it is told; goes on where another console left it.
     pub source: &'a mut Source,
     /// Signals.
@@ -136,6 +136,32 @@ pub struct Outcome {
     pub ready: Option<Duration>,
     /// From its start to its end.
     pub total: Duration,
+    /// What the guest may say until a machine that is to sleep stands still.
+    pub last_words: LastWords,
+}
+
+/// The end of a console whose machine still runs: what its guest says goes nowhere until somebody takes it.
+pub struct LastWords {
+    serial: UnixStream,
+    outlet: Outlet,
+}
+
+impl LastWords {
+    /// Passes on what the guest has said meanwhile; waits no longer than for a moment for whoever reads it.
+    pub fn pass_on(mut self) {
+        let mut buffer = [0; 16 << 10];
+        // A guest that did not fall asleep could go on for ever.
+        while !self.outlet.is_full() {
+            match self.serial.read(&mut buffer) {
+                Ok(count @ 1..) => self.outlet.write(To::Console, &buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => break,
+            }
+        }
+        while self.outlet.stuck().is_some_and(|time| time < LAST_WORDS) {
+            self.outlet.wait(Duration::from_millis(TICK.into()));
+        }
+    }
 }
 
 impl Console<'_> {
@@ -179,6 +205,7 @@ impl Console<'_> {
             ending,
             ready,
             console,
+            outlet,
             ..
         } = run;
         if let Some(Ending {
@@ -188,11 +215,16 @@ impl Console<'_> {
         {
             return Err(failure);
         }
+        let last_words = LastWords {
+            serial: console.serial,
+            outlet,
+        };
         let Some(exit) = end else {
             return Ok(Outcome {
                 end: End::Sleep,
                 ready,
                 total,
+                last_words,
             });
         };
         let wanted = match exit.reason {
@@ -214,7 +246,12 @@ impl Console<'_> {
         if let Some(cut) = cut {
             return Err(cut);
         }
-        Ok(Outcome { end, ready, total })
+        Ok(Outcome {
+            end,
+            ready,
+            total,
+            last_words,
+        })
     }
 }
 

@@ -562,7 +562,7 @@ fn short(arg: &Path) -> String {
 fn typed(name: &str, commands: &[&str]) -> String {
     let step = |(i, command): (usize, &&str)| {
         // A machine that wakes must not be answered with what it said before it slept.
-        format!("send {name}{i} {command}\nwait MEDLEY-END {name}{i}\n")
+        format!("send {name}{i} {command}\nwait MEDLEY-END {name}{i}\\x20\n")
     };
     commands.iter().enumerate().map(step).collect()
 }

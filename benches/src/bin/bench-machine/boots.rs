@@ -7,7 +7,7 @@ use medley_benches::plain;
 use medley_benches::rows::{Goal, Row};
 use medley_session::Began;
 
-use crate::workspace::{Best, Workspace, timed};
+use crate::workspace::{Best, Workspace, console_of, timed};
 
 const MEMORY_MIB: u32 = 192;
 const FOLDER: &str = "boots";
@@ -20,7 +20,7 @@ pub fn rows(workspace: &Workspace, rounds: u32) -> Result<Vec<Row>> {
         interrupt::go_on()?;
         let (session, time) = timed(|| {
             let session = begin()?;
-            let mut console = workspace.console()?;
+            let mut console = console_of(&session)?;
             session.machine().start()?;
             console.ready()?;
             Ok(session)
@@ -51,7 +51,7 @@ pub fn rows(workspace: &Workspace, rounds: u32) -> Result<Vec<Row>> {
         })?;
         kept.take(time);
         ensure!(session.began() == Began::FromBooted, "no boot was kept");
-        workspace.console()?.run("true")?;
+        console_of(&session)?.run("true")?;
         session.end()?;
     }
     Ok(vec![

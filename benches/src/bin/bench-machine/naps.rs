@@ -6,7 +6,7 @@ use medley_benches::plain;
 use medley_benches::rows::{Goal, Row};
 use medley_session::Began;
 
-use crate::workspace::{Best, Workspace, timed};
+use crate::workspace::{Best, Workspace, console_of, timed};
 
 /// A guest that naps.
 struct Guest {
@@ -67,7 +67,7 @@ fn nap(workspace: &Workspace, guest: &Guest, rounds: u32) -> Result<Vec<Row>> {
     let mut session = begin()?;
     let recipe = workspace.twin(&session)?;
     session.machine().start()?;
-    let mut console = workspace.console()?;
+    let mut console = console_of(&session)?;
     console.ready()?;
     console.run(&fill)?;
     let mut twin = recipe.start()?;
@@ -106,7 +106,7 @@ fn nap(workspace: &Workspace, guest: &Guest, rounds: u32) -> Result<Vec<Row>> {
         let (awake, time) = timed(|| recipe.resume(&file))?;
         resumed.take(time);
         twin = awake;
-        workspace.console()?.run("true")?;
+        console_of(&session)?.run("true")?;
         twin.console()?.run("true")?;
     }
     drop(twin);

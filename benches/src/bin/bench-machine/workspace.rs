@@ -89,11 +89,6 @@ impl Workspace {
         Ok(Session::begin(folder, setup, &self.qemu, channel().0)?)
     }
 
-    /// The guest of a session that has begun.
-    pub fn console(&self) -> Result<Console> {
-        Console::connect(&self.path("run").join("serial.sock"))
-    }
-
     /// How the peer is started, as a twin of the session's machine, on a fresh copy of the guest.
     pub fn twin(&self, session: &Session<'_>) -> Result<Recipe> {
         let (raw, dir) = (self.fresh_raw()?, self.path("plain"));
@@ -110,6 +105,11 @@ impl Workspace {
         run(convert.args([&text(&self.guest), &text(&raw)]))?;
         Ok(raw)
     }
+}
+
+/// The guest of a session that has begun.
+pub fn console_of(session: &Session<'_>) -> Result<Console> {
+    Console::on(session.machine().serial()?)
 }
 
 /// What `work` gives, and how long it took.

@@ -343,6 +343,18 @@ impl Machine for FakeMachine {
         None
     }
 
+    fn serial(&self) -> Result<UnixStream> {
+        let operation = || format!("reach the serial port of machine {}", self.name());
+        let Some(socket) = &self.inner.spec.serial.socket else {
+            return Err(Error::new(
+                ErrorKind::BadSpec,
+                operation(),
+                "it has none with a socket",
+            ));
+        };
+        UnixStream::connect(socket).map_err(|error| Error::io(operation(), error))
+    }
+
     fn start(&self) -> Result<()> {
         let record = &self.inner.record;
         record.expect("start", &[State::Created])?;

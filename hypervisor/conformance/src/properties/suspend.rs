@@ -37,7 +37,7 @@ pub fn a_guest_goes_on_in_another_machine(bench: &mut Bench<'_>) -> Result<()> {
     );
 
     let machine = bench.restore(&bench.spec(), &state).context("restore")?;
-    let mut console = bench.console()?.after(&guest.console);
+    let mut console = bench.console(&*machine)?.after(&guest.console);
     ensure!(
         machine.state() == State::Paused,
         "restored, it is {:?}",
@@ -78,7 +78,7 @@ pub fn a_guest_goes_on_in_another_machine(bench: &mut Bench<'_>) -> Result<()> {
     let machine = bench
         .restore(&bench.spec(), &state)
         .context("the second restore")?;
-    let mut console = bench.console()?.after(&guest.console);
+    let mut console = bench.console(&*machine)?.after(&guest.console);
     machine.resume()?;
     let now = console.run(words::SUM)?;
     ensure!(

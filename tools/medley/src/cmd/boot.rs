@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -344,8 +343,8 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     let console = Console {
         machine: &*machine,
         events: machine.events(),
-        serial: UnixStream::connect(&serial).map_err(Failure::io("the guest's console"))?,
-        sink,
+        serial: machine.serial()?,
+        sink: &sink,
         source: &mut source,
         watch: &watch,
         grace: args.grace,
@@ -361,7 +360,9 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     drop(machine);
     let requests = server.stats();
     let flushed = server.shutdown();
-    let Outcome { end, ready, total } = match (outcome, flushed.map_err(Failure::from)) {
+    let Outcome {
+        end, ready, total, ..
+    } = match (outcome, flushed.map_err(Failure::from)) {
         (Ok(outcome), flushed) => flushed.map(|()| outcome)?,
         (Err(failure), Ok(())) => return Err(failure),
         // What may be lost comes first.

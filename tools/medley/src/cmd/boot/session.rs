@@ -222,12 +222,19 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     let mut fields = Fields::default();
     super::network::introduce(&network, &mut fields);
     super::note(ui, &fields);
+    // Before a machine wakes for nothing.
+    let sink = sink(&args.serial, ui)?;
     let began_at = Instant::now();
     let session = progress::busy(ui, "beginning the session", || {
         Session::begin(folder, setup, &qemu, notify)
     });
     notices.tell();
-    let mut session = session?;
+    let mut session = session.inspect_err(|_| {
+        // A command that fails leaves no file.
+        if matches!(sink, Sink::File(_)) && !super::is_stream(&args.serial) {
+            drop(std::fs::remove_file(&args.serial));
+        }
+    })?;
     session.join(uplink);
     let seen = place
         .as_ref()
@@ -252,11 +259,11 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     }
     let seconds_to_begin = began_at.elapsed().as_secs_f64();
 
-    let kept = match (&ready.script, sink(&args.serial, ui)?) {
+    let kept = match (&ready.script, &sink) {
         (None, Sink::Stdout | Sink::Stderr) => Kept::raw(),
         _ => None,
     };
-    let mut source = source(ready.script, &sink(&args.serial, ui)?, kept.is_some());
+    let mut source = source(ready.script, &sink, kept.is_some());
     let memory_mib = session.memory_mib();
     let started = Instant::now();
     let mut told = Told {
@@ -280,8 +287,8 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         let outcome = Console {
             machine: session.machine(),
             events: session.machine().events(),
-            serial: UnixStream::connect(&serial).map_err(Failure::io("the guest's console"))?,
-            sink: sink(&args.serial, ui)?,
+            serial: session.machine().serial()?,
+            sink: &sink,
             source: &mut source,
             watch: &ready.watch,
             grace: args.grace,
@@ -315,27 +322,29 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
                 told.restarts += 1;
                 notices.tell();
             }
-            End::Sleep => match session.sleep() {
-                Ok(slept) => break (End::Sleep, Some(slept)),
-                Err(still) => {
-                    let (awake, error) = *still;
-                    ui.note(format_args!("medley: the machine does not sleep: {error}"));
-                    session = awake;
-                    // It may have ended just then.
-                    if let Some(exit) = session.machine().wait_exit(Duration::ZERO) {
-                        let exit = match exit.reason {
-                            StopReason::GuestShutdown => End::Exit(exit),
-                            _ => End::Unwanted(exit),
-                        };
-                        session.end()?;
-                        break (exit, None);
-                    }
-                    if matches!(source, crate::console::Source::Script(_)) {
-                        session.end()?;
-                        return Err(error.into());
-                    }
+            End::Sleep => {
+                let slept = session.sleep();
+                outcome.last_words.pass_on();
+                let (awake, error) = match slept {
+                    Ok(slept) => break (End::Sleep, Some(slept)),
+                    Err(still) => *still,
+                };
+                ui.note(format_args!("medley: the machine does not sleep: {error}"));
+                session = awake;
+                // It may have ended just then.
+                if let Some(exit) = session.machine().wait_exit(Duration::ZERO) {
+                    let exit = match exit.reason {
+                        StopReason::GuestShutdown => End::Exit(exit),
+                        _ => End::Unwanted(exit),
+                    };
+                    session.end()?;
+                    break (exit, None);
                 }
-            },
+                if matches!(source, crate::console::Source::Script(_)) {
+                    session.end()?;
+                    return Err(error.into());
+                }
+            }
         }
     };
     drop(kept);
