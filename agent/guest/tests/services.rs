@@ -4,6 +4,7 @@ mod support;
 
 use medley_wire::control::{self, Monitor, Outcome, Progress};
 use medley_wire::{AppId, Features, List, Rect, Size, Text};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::display;
@@ -408,4 +409,41 @@ fn the_hosts_keymap_is_the_guests() {
         "a new keymap does not begin it"
     );
     let _ = host.turn(Duration::ZERO);
+}
+
+#[test]
+fn apps_are_told_where_xlib_may_keep_its_table_of_letters() {
+    let server = display::virtual_one();
+    let doors = Doors::new();
+    let out = doors.path("out");
+    let exec = format!(
+        "sh -c \"(printenv XCOMPOSECACHE; echo .) > {}\"",
+        out.display()
+    );
+    entry(
+        &doors.path("data"),
+        "tell.desktop",
+        &format!("Name=Tell\nExec={exec}"),
+    );
+    let _agent = agent(&server, &doors, &[]);
+    let mut host = Host::accept(&doors, Features::ALL, None);
+    list(&mut host, 1);
+    let tell = id(&host, "Tell");
+    let mut told = |request| {
+        launch(&mut host, request, tell, &[]);
+        let text = wait_for("what was told", || {
+            std::fs::read_to_string(&out)
+                .ok()
+                .filter(|t| t.ends_with(".\n"))
+        });
+        std::fs::remove_file(&out).unwrap();
+        text
+    };
+    let folder = doors.path("run").join("medley-compose");
+    assert_eq!(told(1), format!("{}\n.\n", folder.display()));
+    let mode = folder.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "Xlib uses what is the user's alone");
+    // A folder that Xlib uses by itself is the user's choice.
+    std::fs::create_dir(doors.path("home").join(".compose-cache")).unwrap();
+    assert_eq!(told(2), ".\n");
 }

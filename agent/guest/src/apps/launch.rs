@@ -3,7 +3,7 @@
 //! The agent starts a copy of its own program, which makes a session of its own, starts the app in it, says
 //! whether that went well, and ends. All of it is done with the standard library's means, for the agent has
 //! no `unsafe`.
-use super::{APP_VARIABLE, App, Index, LAUNCH_VARIABLE, exec};
+use super::{APP_VARIABLE, App, Index, LAUNCH_VARIABLE, compose, exec};
 use anyhow::{Context, Result, bail};
 use medley_wire::AppId;
 use medley_wire::control::Outcome;
@@ -93,13 +93,19 @@ fn start(command: &[String], app: &App, index: &Index, launch: &Launch<'_>) -> R
         .filter(|f| Path::new(f).is_dir());
     let home = std::env::var_os("HOME").filter(|home| Path::new(home).is_dir());
     let mut starter = Command::new(launch.agent);
-    // A unit of the system's has no login's environment, and its apps want their user's bus all the same.
-    let runtime = PathBuf::from(format!("/run/user/{}", nix::unistd::geteuid()));
-    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && runtime.is_dir() {
-        let bus = format!("unix:path={}/bus", runtime.display());
+    let told = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let login = PathBuf::from(format!("/run/user/{}", nix::unistd::geteuid()));
+    if told.is_none() && login.is_dir() {
+        // A unit of the system's has no login's environment, and its apps want their user's bus all the same.
+        let bus = format!("unix:path={}/bus", login.display());
         starter
-            .env("XDG_RUNTIME_DIR", &runtime)
+            .env("XDG_RUNTIME_DIR", &login)
             .env("DBUS_SESSION_BUS_ADDRESS", bus);
+    }
+    let runtime = Some(told.unwrap_or(login)).filter(|folder| folder.is_dir());
+    let kept = runtime.and_then(|it| compose::folder(&it, home.as_deref().map(Path::new)));
+    if let Some(kept) = kept {
+        starter.env(compose::VARIABLE, kept);
     }
     let output = starter
         .arg(START)

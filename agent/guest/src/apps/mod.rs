@@ -1,4 +1,5 @@
 //! The guest's apps: which there are, by what their windows are known, how they are launched.
+mod compose;
 pub mod entry;
 pub mod exec;
 pub mod icon;
