@@ -6,6 +6,12 @@ pub use crate::sync::{Broadcast, lock};
 #[cfg(target_os = "linux")]
 use crate::Network;
 use crate::{Error, ErrorKind, Event, Events, Exit, Result, State};
+#[cfg(target_os = "linux")]
+use nix::errno::Errno;
+#[cfg(target_os = "linux")]
+use std::os::{fd::AsRawFd, unix::net::UnixStream};
+#[cfg(target_os = "linux")]
+use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +41,47 @@ pub fn check_network(network: &Network) -> Result<()> {
             let operation = format!("use the tap device {interface}");
             Error::new(ErrorKind::Missing, operation, "there is none of this name")
         })
+}
+
+/// The states of a machine that has not ended.
+pub const ALIVE: [State; 4] = [
+    State::Created,
+    State::Running,
+    State::Paused,
+    State::Faulted,
+];
+
+/// Connects to a machine's serial port.
+///
+/// A hypervisor stops taking clients while it has one, and the kernel keeps a few that wait: where that
+/// queue is full, too, a connection would be waited for without a limit.
+#[cfg(target_os = "linux")]
+pub fn connect_serial(name: &str, socket: Option<&Path>) -> Result<UnixStream> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket as open};
+    let operation = || format!("reach the serial port of machine {name}");
+    let Some(path) = socket else {
+        let detail = "it has none with a socket";
+        return Err(Error::new(ErrorKind::BadSpec, operation(), detail));
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let connected = || -> nix::Result<UnixStream> {
+        let socket = open(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        Ok(socket.into())
+    };
+    let stream = connected().map_err(|errno| match errno {
+        Errno::EAGAIN => Error::new(
+            ErrorKind::Timeout,
+            operation(),
+            "another client holds it, and others wait for it",
+        )
+        .remedy("close the connections that nobody needs any more"),
+        errno => Error::io(operation(), errno.into()),
+    })?;
+    stream
+        .set_nonblocking(false)
+        .map_err(|error| Error::io(operation(), error))?;
+    Ok(stream)
 }
 
 /// The failure of a call that the back end cannot do, as [`crate::Capabilities`] said before.

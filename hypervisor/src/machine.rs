@@ -4,6 +4,7 @@ use crate::{Acceleration, AcceleratorChoice, Events, MachineSpec, Network, Resul
 use serde::Serialize;
 use std::fmt;
 use std::io::{PipeReader, PipeWriter};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -95,7 +96,10 @@ pub trait Machine: Send + Sync {
     /// A restored machine's first one is older than its state: a transmitter that was saved while
     /// its reader was slow goes on through a reader that is there, and waits for ever for one that
     /// comes later. So nobody else gets through to such a machine's socket until this was taken
-    /// and dropped.
+    /// and dropped. It is read from until then, or dropped: a guest whose reader does not read waits.
+    ///
+    /// Fails with [`crate::ErrorKind::Timeout`] while others hold the port and wait for it.
+    #[cfg(unix)]
     fn serial(&self) -> Result<UnixStream>;
 
     /// Lets a created machine's processor run.

@@ -8,7 +8,9 @@ mod common;
 
 use common::{Bench, LONG, Line};
 use medley_hypervisor::{ErrorKind, Event, Hypervisor, Machine, MachineSpec, Network, State};
+use std::io::ErrorKind::WouldBlock;
 use std::io::{Read, Write, pipe};
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,6 +56,9 @@ fn a_machine_goes_on_in_another_process() {
     assert_eq!(events.iter().next(), Some(Event::Paused));
 
     let machine = restore(&bench, &bench.spec(), &state).unwrap();
+    // Somebody was there before the state was, and nobody else gets through.
+    let mut late = UnixStream::connect(bench.path("serial.sock")).unwrap();
+    late.write_all(b"x").unwrap();
     let mut line = Line::of(&*machine);
     assert_eq!(machine.state(), State::Paused);
     line.send("y");
@@ -64,8 +69,28 @@ fn a_machine_goes_on_in_another_process() {
     line.expect("y");
     line.send("r");
     line.expect("R");
+    late.set_nonblocking(true).unwrap();
+    let heard = late.read(&mut [0; 8]).map_err(|error| error.kind());
+    assert_eq!(heard, Err(WouldBlock));
     assert_eq!(events.try_iter().next(), Some(Event::Resumed));
     machine.stop(LONG).unwrap();
+}
+
+#[test]
+fn a_serial_port_that_others_wait_for_is_no_reason_to_hang() {
+    let Some(bench) = Bench::new() else { return };
+    let (machine, _line) = bench.boot(&bench.spec());
+    let mut waiting = Vec::new();
+    let refused = loop {
+        match machine.serial() {
+            Ok(stream) => waiting.push(stream),
+            Err(error) => break error,
+        }
+        assert!(waiting.len() < 10_000, "nobody was refused");
+    };
+    assert_eq!(refused.kind(), ErrorKind::Timeout, "{refused}");
+    machine.stop(LONG).unwrap();
+    assert_eq!(machine.serial().unwrap_err().kind(), ErrorKind::Ended);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::argv;
 use super::life::Life;
+use crate::backend::{ALIVE, connect_serial};
 use crate::sync::lock;
 use crate::{
     Acceleration, Error, ErrorKind, Events, Exit, GuestMemory, Machine, MachineSpec, Network,
@@ -193,12 +194,8 @@ impl Machine for QemuMachine {
         if let Some(connected) = lock(&self.serial).take() {
             return Ok(connected);
         }
-        let operation = format!("reach the serial port of machine {}", self.name);
-        let Some(socket) = &self.serial_socket else {
-            let detail = "it has none with a socket";
-            return Err(Error::new(ErrorKind::BadSpec, operation, detail));
-        };
-        UnixStream::connect(socket).map_err(|error| Error::io(operation, error))
+        self.expect("reach the serial port of", &ALIVE)?;
+        connect_serial(&self.name, self.serial_socket.as_deref())
     }
 
     fn start(&self) -> Result<()> {

@@ -144,23 +144,41 @@ pub struct Outcome {
 pub struct LastWords {
     serial: UnixStream,
     outlet: Outlet,
+    /// The last byte that the guest said.
+    last: u8,
+    /// Whether words of ours follow the guest's, on a line of their own.
+    shared: bool,
+    until: Option<Instant>,
 }
 
 impl LastWords {
-    /// Passes on what the guest has said meanwhile; waits no longer than for a moment for whoever reads it.
-    pub fn pass_on(mut self) {
+    /// Passes on what the guest has said meanwhile, and waits for whoever reads it, as a console does at its end:
+    /// until a signal comes or the time is over. Gives the connection back, for a machine that goes on.
+    pub fn pass_on(mut self, watch: &signals::Watch, ui: Ui) -> UnixStream {
         let mut buffer = [0; 16 << 10];
         // A guest that did not fall asleep could go on for ever.
         while !self.outlet.is_full() {
             match self.serial.read(&mut buffer) {
-                Ok(count @ 1..) => self.outlet.write(To::Console, &buffer[..count]),
+                Ok(count @ 1..) => {
+                    self.outlet.write(To::Console, &buffer[..count]);
+                    self.last = buffer[count - 1];
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => break,
             }
         }
-        while self.outlet.stuck().is_some_and(|time| time < LAST_WORDS) {
+        if self.last != b'\n' && self.shared {
+            self.outlet.write(To::Console, b"\r\n");
+        }
+        while self.outlet.stuck().is_some() {
+            let late = self.until.is_some_and(|until| Instant::now() > until);
+            if late || watch.take() == Some(Asked::End) {
+                ui.note("medley: nobody took what the guest said at last; it is lost");
+                break;
+            }
             self.outlet.wait(Duration::from_millis(TICK.into()));
         }
+        self.serial
     }
 }
 
@@ -198,7 +216,10 @@ impl Console<'_> {
         };
         let end = run.until_end();
         let total = began.elapsed();
-        run.end_line();
+        // A guest that falls asleep in the middle of a line may say the rest of it yet.
+        if !matches!(end, Ok(None)) {
+            run.end_line();
+        }
         let cut = run.drain();
         let end = end?;
         let Run {
@@ -206,6 +227,7 @@ impl Console<'_> {
             ready,
             console,
             outlet,
+            last,
             ..
         } = run;
         if let Some(Ending {
@@ -218,6 +240,9 @@ impl Console<'_> {
         let last_words = LastWords {
             serial: console.serial,
             outlet,
+            last,
+            shared: !matches!(console.sink, Sink::File(_)),
+            until: console.timeout.map(|timeout| began + timeout),
         };
         let Some(exit) = end else {
             return Ok(Outcome {

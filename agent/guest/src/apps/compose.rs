@@ -8,13 +8,18 @@ use std::path::{Path, PathBuf};
 /// What tells Xlib the folder.
 pub(super) const VARIABLE: &str = "XCOMPOSECACHE";
 
-/// The folder, made in the user's runtime folder: Xlib takes a table to be good that is younger than what it was
-/// made of, which a package's file with its own date may fool until the guest starts anew, but not for longer.
-/// None where the user has chosen one.
+/// Where an image's maker may have put tables for everybody; Xlib looks there unless it is told another place.
+const PREPARED: &str = "/var/cache/libx11/compose";
+
+/// The folder, in the user's runtime folder: Xlib takes a table to be good that is younger than what it was made of,
+/// whatever that was changed to, and a package's file brings a date of its own. So it does not outlive the machine's
+/// run; Xlib itself makes it anew after a day. Root's apps get none.
+///
+/// None where the user or the image's maker has chosen one.
 pub(super) fn folder(runtime: &Path, home: Option<&Path>) -> Option<PathBuf> {
-    // Xlib uses this one by itself.
-    let chosen = home.is_some_and(|home| home.join(".compose-cache").is_dir());
-    if chosen || std::env::var_os(VARIABLE).is_some() {
+    let own = home.map(|home| home.join(".compose-cache"));
+    let prepared = std::fs::read_dir(PREPARED).is_ok_and(|mut tables| tables.next().is_some());
+    if prepared || own.is_some_and(|own| own.is_dir()) || std::env::var_os(VARIABLE).is_some() {
         return None;
     }
     let folder = runtime.join("medley-compose");

@@ -84,6 +84,7 @@ pub fn surround<'c>(command: &'c mut Command, doors: &Doors) -> &'c mut Command 
         .env("XDG_RUNTIME_DIR", doors.path("run"))
         .env("HOME", doors.path("home"))
         .env("DBUS_SESSION_BUS_ADDRESS", "")
+        .env_remove("XCOMPOSECACHE")
         .env_remove("XDG_CONFIG_HOME")
         .env_remove("XDG_DOWNLOAD_DIR")
         .env_remove("RUNTIME_DIRECTORY")

@@ -3,7 +3,7 @@
 use super::guest::{Answer, Guest};
 use super::{Disks, Fault, check_network, disk_socket};
 use crate::words::READY;
-use medley_hypervisor::backend::{Record, lock, unsupported};
+use medley_hypervisor::backend::{ALIVE, Record, connect_serial, lock, unsupported};
 use medley_hypervisor::{
     Acceleration, Capabilities, DiskEndpoint, Error, ErrorKind, Event, Events, Exit, GuestMemory,
     Machine, MachineSpec, Network, OnReset, Result, State, StopReason,
@@ -344,15 +344,9 @@ impl Machine for FakeMachine {
     }
 
     fn serial(&self) -> Result<UnixStream> {
-        let operation = || format!("reach the serial port of machine {}", self.name());
-        let Some(socket) = &self.inner.spec.serial.socket else {
-            return Err(Error::new(
-                ErrorKind::BadSpec,
-                operation(),
-                "it has none with a socket",
-            ));
-        };
-        UnixStream::connect(socket).map_err(|error| Error::io(operation(), error))
+        let record = &self.inner.record;
+        record.expect("reach the serial port of", &ALIVE)?;
+        connect_serial(self.name(), self.inner.spec.serial.socket.as_deref())
     }
 
     fn start(&self) -> Result<()> {

@@ -301,6 +301,7 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
 
     // Not before the disk is ours: a command that fails makes no file.
     let sink = sink(&args.serial, ui)?;
+    let unbegun = Unbegun::new(&sink, &args.serial);
     let server = NbdServer::bind(
         run_dir.path().join("disk.sock"),
         disk,
@@ -353,6 +354,7 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
         session: None,
         ui,
     };
+    unbegun.begins();
     let outcome = console.run();
     drop(kept);
     let network = uplink.report();
@@ -512,6 +514,28 @@ fn sink(serial: &Path, ui: Ui) -> Result<Sink> {
         (true, false) => Ok(Sink::Stdout),
         (true, true) => Ok(Sink::Stderr),
         (false, _) => serial_file(serial).map(Sink::File),
+    }
+}
+
+/// The file of a console that has not begun: a command that fails before leaves none.
+struct Unbegun<'p>(Option<&'p Path>);
+
+impl<'p> Unbegun<'p> {
+    fn new(sink: &Sink, path: &'p Path) -> Self {
+        let ours = matches!(sink, Sink::File(_)) && !is_stream(path);
+        Self(ours.then_some(path))
+    }
+
+    fn begins(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unbegun<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.0 {
+            drop(std::fs::remove_file(path));
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 
 use super::windows::Windows;
-use super::{Boot, Booted, Planned, cpus, how, machine_name, sink, source};
+use super::{Boot, Booted, Planned, Unbegun, cpus, how, machine_name, sink, source};
 use crate::args::Keys;
 use crate::console::{Console, End, Sink, Sleeper};
 use crate::exit::{Failure, Result};
@@ -224,17 +224,13 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     super::note(ui, &fields);
     // Before a machine wakes for nothing.
     let sink = sink(&args.serial, ui)?;
+    let unbegun = Unbegun::new(&sink, &args.serial);
     let began_at = Instant::now();
     let session = progress::busy(ui, "beginning the session", || {
         Session::begin(folder, setup, &qemu, notify)
     });
     notices.tell();
-    let mut session = session.inspect_err(|_| {
-        // A command that fails leaves no file.
-        if matches!(sink, Sink::File(_)) && !super::is_stream(&args.serial) {
-            drop(std::fs::remove_file(&args.serial));
-        }
-    })?;
+    let mut session = session?;
     session.join(uplink);
     let seen = place
         .as_ref()
@@ -275,7 +271,10 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         notices_left_out: 0,
     };
     let mut first_ready = None;
+    // Of a machine that did not fall asleep.
+    let mut connected = None;
     follow(&mut session);
+    unbegun.begins();
     let (end, slept) = loop {
         let sleeper = Watched {
             session: &session,
@@ -287,7 +286,10 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         let outcome = Console {
             machine: session.machine(),
             events: session.machine().events(),
-            serial: session.machine().serial()?,
+            serial: match connected.take() {
+                Some(connected) => connected,
+                None => session.machine().serial()?,
+            },
             sink: &sink,
             source: &mut source,
             watch: &ready.watch,
@@ -324,13 +326,14 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
             }
             End::Sleep => {
                 let slept = session.sleep();
-                outcome.last_words.pass_on();
+                let serial = outcome.last_words.pass_on(&ready.watch, ui);
                 let (awake, error) = match slept {
                     Ok(slept) => break (End::Sleep, Some(slept)),
                     Err(still) => *still,
                 };
                 ui.note(format_args!("medley: the machine does not sleep: {error}"));
                 session = awake;
+                connected = Some(serial);
                 // It may have ended just then.
                 if let Some(exit) = session.machine().wait_exit(Duration::ZERO) {
                     let exit = match exit.reason {
