@@ -103,6 +103,7 @@ static PACKAGES: &[Package] = &[
     package("xdotool", "types and clicks on the host's display", WINDOWS),
     package("xclip", "copies and pastes on the host's display", WINDOWS),
     package("imagemagick", "import: pictures of a display", &[Demo]),
+    package("x11-xserver-utils", "xsetroot: a desktop's ground", &[Demo]),
     package(
         "xserver-xorg-core",
         "the X server of a guest, for its agent's tests",
