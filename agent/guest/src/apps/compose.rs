@@ -1,6 +1,5 @@
 //! Where Xlib keeps the table of composed letters. Every app that takes text by Xlib's means reads half a megabyte
-//! of text for it, unless it is told where to keep what it made of that: an emulated guest's terminal then starts
-//! a fifth sooner.
+//! of text for it, unless it is told where to keep what it made of that.
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
