@@ -124,8 +124,8 @@ pub enum End {
     Exit(Exit),
     /// The machine ended as nobody wanted, and has a session that may start it again.
     Unwanted(Exit),
-    /// The machine runs, and is to fall asleep.
-    Sleep,
+    /// The machine runs, and is to fall asleep; until it stands still its guest may say more.
+    Sleep(LastWords),
 }
 
 /// How it went.
@@ -136,8 +136,6 @@ pub struct Outcome {
     pub ready: Option<Duration>,
     /// From its start to its end.
     pub total: Duration,
-    /// What the guest may say until a machine that is to sleep stands still.
-    pub last_words: LastWords,
 }
 
 /// The end of a console whose machine still runs: what its guest says goes nowhere until somebody takes it.
@@ -237,19 +235,18 @@ impl Console<'_> {
         {
             return Err(failure);
         }
-        let last_words = LastWords {
-            serial: console.serial,
-            outlet,
-            last,
-            shared: !matches!(console.sink, Sink::File(_)),
-            until: console.timeout.map(|timeout| began + timeout),
-        };
         let Some(exit) = end else {
+            let words = LastWords {
+                serial: console.serial,
+                outlet,
+                last,
+                shared: !matches!(console.sink, Sink::File(_)),
+                until: console.timeout.map(|timeout| began + timeout),
+            };
             return Ok(Outcome {
-                end: End::Sleep,
+                end: End::Sleep(words),
                 ready,
                 total,
-                last_words,
             });
         };
         let wanted = match exit.reason {
@@ -271,12 +268,7 @@ impl Console<'_> {
         if let Some(cut) = cut {
             return Err(cut);
         }
-        Ok(Outcome {
-            end,
-            ready,
-            total,
-            last_words,
-        })
+        Ok(Outcome { end, ready, total })
     }
 }
 

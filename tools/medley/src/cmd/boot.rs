@@ -362,9 +362,7 @@ pub fn run(args: Boot, ui: Ui) -> Result<()> {
     drop(machine);
     let requests = server.stats();
     let flushed = server.shutdown();
-    let Outcome {
-        end, ready, total, ..
-    } = match (outcome, flushed.map_err(Failure::from)) {
+    let Outcome { end, ready, total } = match (outcome, flushed.map_err(Failure::from)) {
         (Ok(outcome), flushed) => flushed.map(|()| outcome)?,
         (Err(failure), Ok(())) => return Err(failure),
         // What may be lost comes first.
@@ -398,7 +396,7 @@ fn how(end: &End) -> serde_json::Value {
         End::Exit(exit) | End::Unwanted(exit) => {
             serde_json::to_value(exit.reason).unwrap_or_default()
         }
-        End::Sleep => "suspended".into(),
+        End::Sleep(_) => "suspended".into(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use medley_hypervisor::qemu::Qemu;
 use medley_hypervisor::{
-    Acceleration, AcceleratorChoice, Channel, DiskEndpoint, MachineSpec, Serial, State, StopReason,
+    Acceleration, AcceleratorChoice, Channel, DiskEndpoint, MachineSpec, Serial, State,
 };
 use medley_memory::{Controller, HostSource, MemoryPolicy};
 use medley_session::{
@@ -275,7 +275,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
     let mut connected = None;
     follow(&mut session);
     unbegun.begins();
-    let (end, slept) = loop {
+    let (exit, slept) = loop {
         let sleeper = Watched {
             session: &session,
             notices: &notices,
@@ -313,10 +313,11 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
             }
         };
         first_ready = first_ready.or(outcome.ready);
+        let ended = how(&outcome.end);
         match outcome.end {
-            End::Exit(exit) => {
+            End::Exit(_) => {
                 session.end()?;
-                break (End::Exit(exit), None);
+                break (ended, None);
             }
             End::Unwanted(exit) => {
                 session.restart(&exit)?;
@@ -324,11 +325,11 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
                 told.restarts += 1;
                 notices.tell();
             }
-            End::Sleep => {
+            End::Sleep(words) => {
                 let slept = session.sleep();
-                let serial = outcome.last_words.pass_on(&ready.watch, ui);
+                let serial = words.pass_on(&ready.watch, ui);
                 let (awake, error) = match slept {
-                    Ok(slept) => break (End::Sleep, Some(slept)),
+                    Ok(slept) => break (ended, Some(slept)),
                     Err(still) => *still,
                 };
                 ui.note(format_args!("medley: the machine does not sleep: {error}"));
@@ -336,12 +337,8 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
                 connected = Some(serial);
                 // It may have ended just then.
                 if let Some(exit) = session.machine().wait_exit(Duration::ZERO) {
-                    let exit = match exit.reason {
-                        StopReason::GuestShutdown => End::Exit(exit),
-                        _ => End::Unwanted(exit),
-                    };
                     session.end()?;
-                    break (exit, None);
+                    break (how(&End::Exit(exit)), None);
                 }
                 if matches!(source, crate::console::Source::Script(_)) {
                     session.end()?;
@@ -369,7 +366,7 @@ pub fn run(args: Boot, ui: Ui, ready: Ready) -> Result<()> {
         seconds_total: started.elapsed().as_secs_f64(),
         read_bytes: 0,
         written_bytes: 0,
-        exit: how(&end),
+        exit,
         network,
         session: Some(told),
     })?;
