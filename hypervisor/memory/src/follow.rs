@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often to look while the guest lacks memory.
-const BUSY: Duration = Duration::from_secs(1);
+/// How often to look: a program may take the host's reserve within a second, and a guest needs time to give.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A running guest's balloon. Calls must return within a few seconds: whoever ends a [`Follow`]
 /// waits for them.
@@ -44,8 +44,8 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// Follows `source` with `balloon` as `controller` decides, on a thread of its own that sleeps
-    /// while the host is calm.
+    /// Follows `source` with `balloon` as `controller` decides, on a thread of its own that
+    /// looks twice a second.
     pub fn start(
         controller: Controller,
         source: impl Source,
@@ -124,11 +124,7 @@ impl<S: Source, B: Balloon> Runner<S, B> {
                 }
                 Err(_) => {}
             }
-            let most = match self.controller.at_rest() && !complained {
-                true => self.source.idle(),
-                false => BUSY,
-            };
-            self.source.wait(self.stopped.as_fd(), most);
+            self.source.wait(self.stopped.as_fd(), LOOK);
             if self.is_stopped() {
                 return;
             }

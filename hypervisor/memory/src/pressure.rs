@@ -1,7 +1,8 @@
 //! How hard the host is pressed for memory: what is free, and how long programs wait for it (PSI).
 //!
-//! Where the kernel permits, it raises an alarm at the first stall, so that nobody needs to look
-//! often; since Linux 6.5 it permits that to everyone who asks for windows of whole two seconds.
+//! Where the kernel permits, it raises an alarm at the first stall; since Linux 6.5 it permits that to
+//! everyone who asks for windows of whole two seconds. A reserve that is touched stalls nobody yet:
+//! that is seen by looking.
 
 use crate::host::Tree;
 use crate::{MemoryPolicy, Reading, Result, Room};
@@ -16,19 +17,10 @@ use std::time::{Duration, Instant};
 /// Wakes us when programs waited for 0.1 s within 2 s.
 const ALARM: &[u8] = b"some 100000 2000000\0";
 
-/// How often to look where the kernel raises alarms, and where it does not.
-const WITH_ALARM: Duration = Duration::from_secs(2);
-const WITHOUT_ALARM: Duration = Duration::from_secs(1);
-
 /// Where readings come from.
 pub trait Source: Send + 'static {
     /// Reads the host.
     fn read(&mut self) -> Result<Reading>;
-
-    /// How long to wait for an alarm before the next reading, while nothing is going on.
-    fn idle(&self) -> Duration {
-        WITHOUT_ALARM
-    }
 
     /// Waits for an alarm, for `stop` to become readable or to hang up, or until the time is over.
     fn wait(&mut self, stop: BorrowedFd<'_>, at_most: Duration) {
@@ -112,19 +104,12 @@ impl Source for HostSource {
         })
     }
 
-    fn idle(&self) -> Duration {
-        match self.alarms.is_empty() {
-            true => WITHOUT_ALARM,
-            false => WITH_ALARM,
-        }
-    }
-
     fn wait(&mut self, stop: BorrowedFd<'_>, at_most: Duration) {
         let mut fds = vec![PollFd::new(stop, PollFlags::POLLIN)];
         let alarms = self.alarms.iter();
         fds.extend(alarms.map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI)));
         wait_for(&mut fds, at_most);
-        // A group that was removed reports an error for ever; looking once a second remains.
+        // A group that was removed reports an error for ever; looking remains.
         let broken = |fd: &PollFd<'_>| {
             let errors = PollFlags::POLLERR | PollFlags::POLLNVAL | PollFlags::POLLHUP;
             fd.revents().is_some_and(|events| events.intersects(errors))
@@ -160,7 +145,7 @@ fn arm(path: &Path) -> Option<File> {
     match armed {
         Ok(file) => Some(file),
         Err(error) => {
-            tracing::debug!(path = %path.display(), %error, "no alarm: it is read once a second");
+            tracing::debug!(path = %path.display(), %error, "no alarm: it is only looked at");
             None
         }
     }
@@ -275,6 +260,6 @@ mod tests {
             .push(File::from(std::os::fd::OwnedFd::from(writer)));
         let (stop, _writer) = std::io::pipe().unwrap();
         source.wait(stop.as_fd(), Duration::from_secs(60));
-        assert_eq!((source.alarms(), source.idle()), (0, WITHOUT_ALARM));
+        assert_eq!(source.alarms(), 0);
     }
 }

@@ -101,6 +101,10 @@ SUBSYSTEM==\"pci\", ATTR{vendor}==\"0x1af4\", ATTR{device}==\"0x1110\", \
 RUN+=\"/bin/chown @USER@ /sys%p/resource2\"
 ";
 
+/// How much the kernel keeps free beside its least: a hundredth of the memory, and not a thousandth. The balloon takes
+/// what is free and then waits a fifth of a second, so that this decides how fast a guest gives memory to its host.
+const MEMORY: &str = "vm.watermark_scale_factor = 100\n";
+
 /// Who may connect to the display.
 const HOSTS: &str = "si:localuser:@USER@\n";
 
@@ -131,6 +135,7 @@ pub fn install(root: &Path, user: &str, links_to_host: bool) -> Result<()> {
         ("etc/X11/medley.conf", XORG),
         ("etc/X0.hosts", HOSTS),
         ("usr/lib/udev/rules.d/70-medley.rules", RULES),
+        ("usr/lib/sysctl.d/60-medley.conf", MEMORY),
         (
             "usr/lib/systemd/system/medley-display.service",
             DISPLAY_UNIT,
