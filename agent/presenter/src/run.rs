@@ -222,22 +222,10 @@ impl Presenter {
         Ok(heard.any)
     }
 
-    /// Does what the model wants, until it wants nothing more.
+    /// Does what the model wants, until it wants nothing more: pixels first, which somebody waits for.
     fn deal(&mut self) -> Result<()> {
         while let Some(action) = self.model.outbox().actions.pop_front() {
             self.screen.act(action, &self.model)?;
-        }
-        while let Some(event) = self.model.outbox().events.pop_front() {
-            self.report.event(&event);
-            if let Some(services) = &mut self.services {
-                services.window(&event);
-                if let Event::Chord(chord) = &event {
-                    services.chord(*chord);
-                }
-            }
-        }
-        if let Some(services) = &mut self.services {
-            services.work(&mut self.screen, &self.model, &self.report)?;
         }
         if self.screen.paint(&self.model)? {
             self.model.host(HostEvent::Painted, self.now());
@@ -251,6 +239,18 @@ impl Presenter {
                 self.gui.outgoing().send(&message)?;
             }
             self.gui.flush()?;
+        }
+        while let Some(event) = self.model.outbox().events.pop_front() {
+            self.report.event(&event);
+            if let Some(services) = &mut self.services {
+                services.window(&event);
+                if let Event::Chord(chord) = &event {
+                    services.chord(*chord);
+                }
+            }
+        }
+        if let Some(services) = &mut self.services {
+            services.work(&mut self.screen, &self.model, &self.report)?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! From damage to frames. The server gathers what changed and says only that something did; the agent fetches
-//! it when the host has room for a frame. So a window that repaints a thousand times between two frames costs
+//! From damage to frames. The server gathers what changed and says only how the box around it grows; the agent
+//! fetches it when the host has room for a frame. So a window that repaints a thousand times between two frames costs
 //! one frame, and one that nobody sees costs nothing.
 use super::Gui;
 use super::client::{Client, Frames};
@@ -13,12 +13,12 @@ use medley_link::Pool;
 use medley_wire::limits::FRAMES_PER_WINDOW;
 use medley_wire::pixels::{Buffer, Format, Patch};
 use medley_wire::window::Seen;
-use medley_wire::{Features, List, Rect, Untrusted, WindowId, gui};
+use medley_wire::{Features, List, Rect, Size, Untrusted, WindowId, gui};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 use x11rb::NONE;
 use x11rb::connection::Connection;
-use x11rb::protocol::xproto::ConnectionExt;
+use x11rb::protocol::xproto::{ConnectionExt, Rectangle};
 use x11rb::protocol::{composite, damage, xfixes};
 
 /// Bytes in the channel's queue beyond which nothing more is captured: it would be old when it arrives.
@@ -31,6 +31,10 @@ pub const PAINTING: Duration = Duration::from_millis(8);
 /// How far a window's frames may be ahead of its rate, so that the second of two quick changes, as of a key and
 /// of the cursor behind it, does not wait for a whole interval.
 const AHEAD: Duration = Duration::from_millis(50);
+
+/// Bytes of a box of which all is sent, whatever of it has changed: a letter and a cursor, or a line of text. To ask
+/// what exactly it was would cost more than its pixels.
+const SMALL: usize = 16 << 10;
 
 /// When a window's next frame is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,18 +203,22 @@ impl Capture {
             return Ok(());
         };
         let changed = client.frames.changed.take();
-        damage::subtract(&display.x, damage, NONE, self.region)?;
-        let region = gone(xfixes::fetch_region(&display.x, self.region)?.reply())?;
-        let border = client.border.cast_signed();
-        let rects: Vec<Rect> = if std::mem::take(&mut client.frames.whole) {
+        let near = client.frames.near.take();
+        let rects = if std::mem::take(&mut client.frames.whole) {
+            damage::subtract(&display.x, damage, NONE, NONE)?;
             vec![client.whole()]
+        } else if let Some(near) = near.filter(|near| bytes(near) <= SMALL) {
+            damage::subtract(&display.x, damage, NONE, NONE)?;
+            merged(client.past_border(near), client.whole())
         } else {
-            let changed = region.iter().flat_map(|region| &region.rectangles);
-            let rects = changed.filter_map(|r| {
-                let size = medley_wire::Size::new(r.width.into(), r.height.into())?;
-                Rect::new(i32::from(r.x) + border, i32::from(r.y) + border, size)
-            });
-            merged(rects, client.whole())
+            damage::subtract(&display.x, damage, NONE, self.region)?;
+            let region = gone(xfixes::fetch_region(&display.x, self.region)?.reply())?;
+            let changed = region.map_or_else(Vec::new, |region| region.rectangles);
+            let changed = changed.into_iter();
+            merged(
+                changed.filter_map(|rect| client.past_border(rect)),
+                client.whole(),
+            )
         };
         let pieces: Vec<Rect> = rects.iter().copied().flat_map(bands).collect();
         if pieces.is_empty() {
@@ -348,6 +356,10 @@ fn write_rows(pool: &Pool, place: Place, piece: Rect, pixels: &[u8]) -> Result<(
     Ok(())
 }
 
+fn bytes(rect: &Rectangle) -> usize {
+    usize::from(rect.width) * usize::from(rect.height) * 4
+}
+
 fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
@@ -360,10 +372,18 @@ impl Client {
     pub(super) fn watch(&mut self, display: &Display) -> Result<()> {
         if self.damage.is_none() && self.format.is_some() {
             let damage = display.x.generate_id()?;
-            damage::create(&display.x, damage, self.xid, damage::ReportLevel::NON_EMPTY)?;
+            let level = damage::ReportLevel::BOUNDING_BOX;
+            damage::create(&display.x, damage, self.xid, level)?;
             self.damage = Some(damage);
         }
         Ok(())
+    }
+
+    /// A rectangle of the server, who counts from inside the border; none, if it has no pixel.
+    fn past_border(&self, rect: Rectangle) -> Option<Rect> {
+        let border = self.border.cast_signed();
+        let size = Size::new(rect.width.into(), rect.height.into())?;
+        Rect::new(i32::from(rect.x) + border, i32::from(rect.y) + border, size)
     }
 
     /// The server's name for the window's pixels: of the window itself, the server gives only what lies on the

@@ -5,7 +5,7 @@ use medley_wire::pixels::Format;
 use medley_wire::window::{Kind, Seen, States};
 use medley_wire::{AppId, Rect, Size, Untrusted, WindowId};
 use std::time::Instant;
-use x11rb::protocol::xproto::Window;
+use x11rb::protocol::xproto::{Rectangle, Window};
 
 /// Where a window is on the guest's screen, its own border included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct Frames {
     pub next: u32,
     /// Since when something has changed that was not sent.
     pub changed: Option<Instant>,
+    /// The box around what has changed, as far as the server has reported it.
+    pub near: Option<Rectangle>,
     /// Everything must be sent, whatever changed.
     pub whole: bool,
     /// Not before this moment.

@@ -15,7 +15,7 @@ use x11rb::connection::Connection;
 use x11rb::protocol::shape;
 use x11rb::protocol::xproto::{
     AtomEnum, ChangeWindowAttributesAux, ConfigureWindowAux, ConnectionExt, EventMask,
-    GetWindowAttributesReply, MapState, StackMode, Window, WindowClass,
+    GetWindowAttributesReply, MapState, Rectangle, StackMode, Window, WindowClass,
 };
 
 /// ICCCM's states of a window.
@@ -119,6 +119,7 @@ impl Screen {
             frames: Frames {
                 next: 0,
                 changed: None,
+                near: None,
                 whole: false,
                 not_before: None,
                 schedule: None,
@@ -389,9 +390,11 @@ impl Screen {
         Ok(())
     }
 
-    pub(super) fn damaged(&mut self, window: Window) {
+    /// The box around what has changed in a window has grown.
+    pub(super) fn damaged(&mut self, window: Window, near: Rectangle) {
         if let Some(client) = self.clients.get_mut(&window) {
             client.frames.changed.get_or_insert_with(Instant::now);
+            client.frames.near = Some(near);
         }
     }
 

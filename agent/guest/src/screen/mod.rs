@@ -183,7 +183,7 @@ impl Screen {
                     self.changed.insert(e.window);
                 }
             }
-            Event::DamageNotify(e) => self.damaged(e.drawable),
+            Event::DamageNotify(e) => self.damaged(e.drawable, e.area),
             Event::ShapeNotify(e) => self.shape_changed(e.affected_window, say)?,
             Event::XfixesCursorNotify(e) => {
                 let live = self.live;

@@ -3,12 +3,15 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// The channels, as the options of agent and presenter call them.
 pub const CHANNELS: [&str; 3] = ["gui", "control", "bulk"];
@@ -56,7 +59,9 @@ impl Relay {
 
 fn pump(mut from: UnixStream, mut to: UnixStream, bytes: &AtomicU64) {
     let mut room = vec![0; 256 << 10];
-    while let Ok(count @ 1..) = from.read(&mut room) {
+    while await_input(&from)
+        && let Ok(count @ 1..) = from.read(&mut room)
+    {
         bytes.fetch_add(count as u64, Ordering::Relaxed);
         if to.write_all(&room[..count]).is_err() {
             break;
@@ -65,6 +70,17 @@ fn pump(mut from: UnixStream, mut to: UnixStream, bytes: &AtomicU64) {
     // Both fail only if the other side was faster.
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
+}
+
+/// As a hypervisor waits. Who waits in a read is also woken whenever the other side takes what was written to it.
+fn await_input(from: &UnixStream) -> bool {
+    loop {
+        let mut asked = [PollFd::new(from.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut asked, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            answer => return answer.is_ok(),
+        }
+    }
 }
 
 #[cfg(test)]
