@@ -98,3 +98,53 @@ fn frames_wait_for_the_host_and_hidden_windows_cost_nothing() {
     let shown = host.model.windows[&id].frames - before;
     assert!((3..=12).contains(&shown), "ten frames a second: {shown}");
 }
+
+#[test]
+fn of_a_small_box_everything_is_sent_and_of_a_large_one_what_changed() {
+    use x11rb::protocol::xproto::{CreateGCAux, Rectangle};
+    let (server, _doors, _agent, mut host) = start(&[]);
+    let own = own::Own::new(&server, "Painter", None);
+    let id = host.window("Painter");
+    host.settle(id);
+    let x = &server.conn;
+    let gc = x.generate_id().unwrap();
+    let ink = CreateGCAux::new().foreground(0x00ff_ee11);
+    x.create_gc(gc, own.window, &ink).unwrap();
+    let at = |x, y| Rectangle {
+        x,
+        y,
+        width: 8,
+        height: 8,
+    };
+    for (spots, patches) in [
+        ([at(10, 10), at(30, 10)], 1),
+        ([at(50, 50), at(190, 90)], 2),
+        // Beyond its edge, as of a window that has become smaller.
+        ([at(-4, 40), at(2, 44)], 1),
+    ] {
+        let before = host.model.windows[&id].patches;
+        // The server takes what one request paints for one box.
+        for spot in spots.chunks(if patches == 1 { 2 } else { 1 }) {
+            x.poly_fill_rectangle(own.window, gc, spot).unwrap();
+        }
+        x.flush().unwrap();
+        host.until("a frame", |model| model.windows[&id].patches > before);
+        host.settle(id);
+        let sent = host.model.windows[&id].patches - before;
+        assert_eq!(sent, patches, "{spots:?}");
+        same_pixels(&server, &host, "Painter", 0);
+    }
+    // A box that grows while its frame is on its way, again and again.
+    for n in 0..200_i16 {
+        let spots = [at(n % 20, n % 90), at((n * 7) % 190, (n * 3) % 90)];
+        x.poly_fill_rectangle(own.window, gc, &spots[..1]).unwrap();
+        x.flush().unwrap();
+        x.poly_fill_rectangle(own.window, gc, &spots[1..]).unwrap();
+        x.flush().unwrap();
+        if n % 3 == 0 {
+            host.watch(Duration::from_millis(1));
+        }
+    }
+    host.settle(id);
+    same_pixels(&server, &host, "Painter", 0);
+}
