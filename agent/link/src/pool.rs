@@ -19,7 +19,8 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct Pool {
     map: MmapRaw,
-    writes: bool,
+    /// The file, on the guest's side, which writes.
+    file: Option<File>,
 }
 
 impl Pool {
@@ -50,7 +51,8 @@ impl Pool {
     /// It is empty or cannot be mapped.
     pub fn of_guest(file: &File) -> std::io::Result<Self> {
         let map = MmapOptions::new().len(length(file)?).map_raw(file)?;
-        Ok(Self { map, writes: true })
+        let file = Some(file.try_clone()?);
+        Ok(Self { map, file })
     }
 
     /// The host's side of an open file, which it can only read.
@@ -61,7 +63,13 @@ impl Pool {
         let map = MmapOptions::new()
             .len(length(file)?)
             .map_raw_read_only(file)?;
-        Ok(Self { map, writes: false })
+        Ok(Self { map, file: None })
+    }
+
+    /// The file, for somebody else in the guest to write there; nothing on the host's side.
+    #[must_use]
+    pub const fn file(&self) -> Option<&File> {
+        self.file.as_ref()
     }
 
     /// Bytes of the pool.
@@ -112,7 +120,7 @@ impl Pool {
     /// They do not fit there, or this is a host's side.
     pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
         let end = offset.checked_add(bytes.len());
-        if !self.writes || end.is_none_or(|end| end > self.map.len()) {
+        if self.file.is_none() || end.is_none_or(|end| end > self.map.len()) {
             return Err(Error::Misfit(bytes.len()));
         }
         // SAFETY: the target lies inside the mapping, which can be written and lives as long as `self`; no
