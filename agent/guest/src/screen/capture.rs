@@ -32,8 +32,8 @@ pub const PAINTING: Duration = Duration::from_millis(8);
 /// of the cursor behind it, does not wait for a whole interval.
 const AHEAD: Duration = Duration::from_millis(50);
 
-/// Bytes of a box of which all is sent, whatever of it has changed: a letter and a cursor, or a line of text. To ask
-/// what exactly it was would cost more than its pixels.
+/// Bytes of a box of which all is taken into shared memory, whatever of it has changed: a letter and a cursor, or a line
+/// of text. To ask what exactly it was would cost more time than its pixels. In the stream their bytes count, too.
 const SMALL: usize = 16 << 10;
 
 /// When a window's next frame is due.
@@ -205,10 +205,11 @@ impl Capture {
         };
         let changed = client.frames.changed.take();
         let near = client.frames.near.take();
+        let shares = self.shared.is_some() && say.have(Features::SHARED_PIXELS);
         let rects = if std::mem::take(&mut client.frames.whole) {
             damage::subtract(&display.x, damage, NONE, NONE)?;
             vec![client.whole()]
-        } else if let Some(near) = near.filter(|near| bytes(near) <= SMALL) {
+        } else if let Some(near) = near.filter(|near| shares && bytes(near) <= SMALL) {
             damage::subtract(&display.x, damage, NONE, NONE)?;
             merged(client.past_border(near), client.whole())
         } else {

@@ -1,8 +1,8 @@
 //! The way of pixels, and who is waited for.
 use super::*;
 
-#[test]
-fn pixels_go_through_shared_memory() {
+/// An agent and a host that share memory.
+fn start_with_pool() -> (Desktop, Doors, Process, Host) {
     let server = display::virtual_one();
     let doors = Doors::new();
     let path = doors.path("pool");
@@ -13,8 +13,14 @@ fn pixels_go_through_shared_memory() {
         .open(&path)
         .unwrap();
     file.set_len(8 << 20).unwrap();
-    let _agent = agent(&server, &doors, &["--pool", path.to_str().unwrap()]);
-    let mut host = Host::accept(&doors, Features::ALL, Some(Pool::of_host(&file).unwrap()));
+    let agent = agent(&server, &doors, &["--pool", path.to_str().unwrap()]);
+    let host = Host::accept(&doors, Features::ALL, Some(Pool::of_host(&file).unwrap()));
+    (server, doors, agent, host)
+}
+
+#[test]
+fn pixels_go_through_shared_memory() {
+    let (server, _doors, _agent, mut host) = start_with_pool();
     let _xterm = app(
         &server,
         "xterm",
@@ -102,7 +108,7 @@ fn frames_wait_for_the_host_and_hidden_windows_cost_nothing() {
 #[test]
 fn of_a_small_box_everything_is_sent_and_of_a_large_one_what_changed() {
     use x11rb::protocol::xproto::{CreateGCAux, Rectangle};
-    let (server, _doors, _agent, mut host) = start(&[]);
+    let (server, _doors, _agent, mut host) = start_with_pool();
     let own = own::Own::new(&server, "Painter", None);
     let id = host.window("Painter");
     host.settle(id);
