@@ -4,7 +4,7 @@ mod area;
 mod watch;
 
 pub use area::Area;
-pub use watch::Watch;
+pub use watch::{Sight, Watch};
 
 use std::ops::Deref;
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use medley_desktop::{Desktop, Options, Window};
 use x11rb::connection::Connection;
 use x11rb::protocol::damage::{ConnectionExt as _, ReportLevel};
 use x11rb::protocol::xproto::{
-    AtomEnum, ClientMessageEvent, ConfigureWindowAux, ConnectionExt, CreateWindowAux, EventMask,
-    PropMode, WindowClass,
+    AtomEnum, ChangeWindowAttributesAux, ClientMessageEvent, ConfigureWindowAux, ConnectionExt,
+    CreateWindowAux, EventMask, PropMode, WindowClass,
 };
 use x11rb::wrapper::ConnectionExt as _;
 
@@ -207,6 +207,23 @@ impl Screen {
             screen: self,
             damage,
         })
+    }
+
+    /// Whether watches are told of windows that are made on this display.
+    ///
+    /// # Errors
+    /// The display is gone.
+    pub fn tell_of_windows(&self, told: bool) -> Result<()> {
+        let mask = if told {
+            EventMask::SUBSTRUCTURE_NOTIFY
+        } else {
+            EventMask::NO_EVENT
+        };
+        let aux = ChangeWindowAttributesAux::new().event_mask(mask);
+        self.conn
+            .change_window_attributes(self.root, &aux)?
+            .check()?;
+        Ok(())
     }
 }
 

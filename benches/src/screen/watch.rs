@@ -14,6 +14,15 @@ use x11rb::protocol::damage::ConnectionExt as _;
 use super::{Area, LIMIT, Screen};
 use crate::interrupt;
 
+/// What was seen on a display.
+#[derive(Debug, Clone, Copy)]
+pub enum Sight {
+    /// Something was painted there.
+    Painted(Area),
+    /// A window was made, the watched one's child: see [`Screen::tell_of_windows`].
+    Made,
+}
+
 /// Hears when something is painted. The server says it whenever what was painted since it was last told to forget has
 /// grown; what it forgets has been said, and is looked at only after.
 pub struct Watch<'a> {
@@ -28,21 +37,36 @@ impl Watch<'_> {
     /// # Errors
     /// The display is gone, or a signal asked us to stop.
     pub fn painted(&self, until: Instant) -> Result<Option<Area>> {
+        loop {
+            match self.next(until)? {
+                Some(Sight::Painted(area)) => return Ok(Some(area)),
+                Some(Sight::Made) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// As [`Watch::painted`], and tells of windows that are made too, where that was asked for.
+    ///
+    /// # Errors
+    /// See [`Watch::painted`].
+    pub fn next(&self, until: Instant) -> Result<Option<Sight>> {
         let x = &self.screen.conn;
         loop {
             while let Some(event) = x.poll_for_event()? {
-                if let Event::DamageNotify(event) = event
-                    && event.damage == self.damage
-                {
-                    x.damage_subtract(self.damage, NONE, NONE)?;
-                    let area = event.area;
-                    let (width, height) = (area.width, area.height);
-                    return Ok(Some(Area {
-                        x: area.x,
-                        y: area.y,
-                        width,
-                        height,
-                    }));
+                match event {
+                    Event::DamageNotify(event) if event.damage == self.damage => {
+                        x.damage_subtract(self.damage, NONE, NONE)?;
+                        let area = event.area;
+                        return Ok(Some(Sight::Painted(Area {
+                            x: area.x,
+                            y: area.y,
+                            width: area.width,
+                            height: area.height,
+                        })));
+                    }
+                    Event::CreateNotify(_) => return Ok(Some(Sight::Made)),
+                    _ => {}
                 }
             }
             x.flush()?;

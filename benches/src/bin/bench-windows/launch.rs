@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use medley_benches::screen::Screen;
+use medley_benches::screen::{Screen, Sight};
 use x11rb::protocol::xproto::Window;
 
 /// An emulated guest may be slow, and a first start slower.
@@ -12,11 +12,15 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// A window that came, and how long it took.
 pub struct Launched {
     pub window: Window,
+    /// From the wish to the first pixels.
     pub took: Duration,
+    /// Of it, what goes by while the app starts: from the end of `ask` until a window is made for it on the host. What
+    /// lies before and after is what whoever shows it adds.
+    pub own: Duration,
 }
 
 /// Asks for an app by `ask` and waits for a new window of this class that shows something: more than one colour inside
-/// of its frame.
+/// of its frame. What `ask` waits for is a part of it.
 pub fn launched(
     screen: &Screen,
     class: &str,
@@ -26,16 +30,27 @@ pub fn launched(
     let known = screen.apps(class, &[])?;
     let watch = screen.watch(screen.root)?;
     watch.calm(Duration::from_millis(300))?;
+    screen.tell_of_windows(true)?;
     let begun = Instant::now();
     ask()?;
+    let started = Instant::now();
+    let mut own = None;
     loop {
-        let painted = watch.painted(begun + LIMIT)?;
-        painted.with_context(|| format!("no window within {LIMIT:?}"))?;
+        let seen = watch.next(begun + LIMIT)?;
+        match seen.with_context(|| format!("no window within {LIMIT:?}"))? {
+            Sight::Made => {
+                own.get_or_insert_with(|| started.elapsed());
+                continue;
+            }
+            Sight::Painted(_) => {}
+        }
         for window in screen.apps(class, &known)? {
             if shows_something(screen, window, border) {
                 let took = begun.elapsed();
+                screen.tell_of_windows(false)?;
                 screen.put_in_sight(window)?;
-                return Ok(Launched { window, took });
+                let own = own.context("it was seen before it was made")?;
+                return Ok(Launched { window, took, own });
             }
         }
     }

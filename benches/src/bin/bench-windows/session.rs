@@ -115,12 +115,11 @@ impl Session {
         }
     }
 
-    /// Asks for an app, as its menu entry does, and does not wait.
-    pub fn launch(&self, app: &str) -> Result<Child> {
+    /// Asks for an app, as its menu entry does, and waits until it runs.
+    pub fn launch(&self, app: &str) -> Result<()> {
         let mut ask = Command::new(&self.medley);
         ask.arg("run").arg(self.path("session")).arg(app);
-        ask.stdin(Stdio::null()).stdout(Stdio::null());
-        ask.spawn().context("cannot start medley run")
+        run(&mut ask).map(drop)
     }
 
     /// How to start a machine that is like this one, on this raw disk, without Medley.
