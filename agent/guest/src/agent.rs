@@ -283,6 +283,8 @@ impl Agent {
             let screen = &mut self.screen;
             self.gui
                 .step(|say, message| screen.host_says(message, say))?;
+            // What was typed goes its way before anything else is looked at.
+            self.screen.display.x.flush()?;
         }
         if ready[2] || due(self.control.deadline()) {
             let (screen, services) = (&mut self.screen, &mut self.services);

@@ -1,6 +1,7 @@
 //! The guest's X display as the agent holds it: connection, atoms, extensions, and the office of window
 //! manager and compositor, which only one program can have.
 use anyhow::{Context, Result, bail};
+use medley_x11::Conn;
 use std::collections::{BTreeSet, VecDeque};
 use x11rb::connection::{Connection, RequestConnection};
 use x11rb::errors::{ConnectionError, ReplyError, ReplyOrIdError};
@@ -9,7 +10,6 @@ use x11rb::protocol::xproto::{
     EventMask, PropMode, Timestamp, Window, WindowClass,
 };
 use x11rb::protocol::{Event, composite, damage, randr, res, shape, shm, xfixes, xkb, xtest};
-use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
 use x11rb::{COPY_DEPTH_FROM_PARENT, CURRENT_TIME, NONE};
 
@@ -58,7 +58,7 @@ pub fn gone<T>(reply: Result<T, ReplyError>) -> Result<Option<T>, ConnectionErro
 #[derive(Debug)]
 pub struct Display {
     /// The connection.
-    pub x: RustConnection,
+    pub x: Conn,
     /// The only screen's root.
     pub root: Window,
     /// Atoms.
@@ -91,7 +91,7 @@ impl Display {
                 bail!("{name:?} is no X display; it must be as in :0");
             }
         }
-        let (x, screen) = RustConnection::connect(name).with_context(|| {
+        let (x, screen) = medley_x11::connect(name).with_context(|| {
             format!(
                 "cannot reach the X display {}; is the server running, and may this user use it?",
                 name.unwrap_or("in DISPLAY")
@@ -412,7 +412,7 @@ impl Display {
 }
 
 /// Everything that the agent is made of; without one of them it could not do its work.
-fn check_extensions(x: &RustConnection) -> Result<()> {
+fn check_extensions(x: &Conn) -> Result<()> {
     let names = [
         composite::X11_EXTENSION_NAME,
         damage::X11_EXTENSION_NAME,

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use medley_link::Pool;
 use medley_wire::Rect;
 use medley_wire::limits::PIXEL_BYTES;
+use medley_x11::Conn;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,7 +15,6 @@ use x11rb::cookie::Cookie;
 use x11rb::errors::{ConnectionError, ReplyError};
 use x11rb::protocol::shm::{self, GetImageReply};
 use x11rb::protocol::xproto::ImageFormat;
-use x11rb::rust_connection::RustConnection;
 
 /// Bytes of the shared memory: the largest piece there is.
 const SEGMENT: usize = PIXEL_BYTES;
@@ -134,7 +134,7 @@ impl Grabber {
     }
 }
 
-type Asked<'c> = Cookie<'c, RustConnection, GetImageReply>;
+type Asked<'c> = Cookie<'c, Conn, GetImageReply>;
 
 /// Lets the server map a file; what it says if it cannot.
 fn attach(display: &Display, file: &File) -> Result<Result<u32, ReplyError>> {

@@ -6,10 +6,10 @@ use crate::error::Result;
 use crate::frame::Colour;
 use medley_wire::Size;
 use medley_wire::window::Shape;
+use medley_x11::Conn;
 use x11rb::connection::Connection;
 use x11rb::protocol::render::{ConnectionExt as _, PictType};
 use x11rb::protocol::xproto::{ConnectionExt, CreateGCAux, Cursor, ImageFormat};
-use x11rb::rust_connection::RustConnection;
 
 /// The themes' names of each cursor; older themes have only the second.
 const NAMES: [(Shape, &[&str]); 24] = [
@@ -51,7 +51,7 @@ pub(super) struct Cursors {
 }
 
 impl Cursors {
-    pub fn load(conn: &RustConnection, screen: usize, outline: Colour) -> Result<Self> {
+    pub fn load(conn: &Conn, screen: usize, outline: Colour) -> Result<Self> {
         let database = x11rb::resource_manager::new_from_default(conn)?;
         let handle = x11rb::cursor::Handle::new(conn, screen, &database)?.reply()?;
         let mut named = Vec::with_capacity(NAMES.len() + 1);
@@ -87,7 +87,7 @@ impl Cursors {
 
     pub fn picture(
         &mut self,
-        conn: &RustConnection,
+        conn: &Conn,
         size: Size,
         (x, y): (u32, u32),
         pixels: &[u8],
@@ -142,7 +142,7 @@ impl Cursors {
 }
 
 /// A pointer of which nothing is seen.
-fn empty(conn: &RustConnection, root: u32) -> Result<Cursor> {
+fn empty(conn: &Conn, root: u32) -> Result<Cursor> {
     let (pixmap, gc, cursor) = (
         conn.generate_id()?,
         conn.generate_id()?,

@@ -2,10 +2,10 @@
 //! repeat as presses without releases between, so that a guest can tell a repeat from a new press.
 use crate::error::{Error, Result};
 use medley_wire::window::Modifiers;
+use medley_x11::Conn;
 use x11rb::connection::RequestConnection;
 use x11rb::protocol::xkb::{self, ConnectionExt, EventType, MapPart, PerClientFlag, StatePart};
 use x11rb::protocol::xproto::ModMask;
-use x11rb::rust_connection::RustConnection;
 
 /// What is held and locked.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ fn modifiers(mask: ModMask) -> Modifiers {
 }
 
 impl Keyboard {
-    pub fn open(conn: &RustConnection) -> Result<Self> {
+    pub fn open(conn: &Conn) -> Result<Self> {
         let missing = Error::Unfit {
             what: "it has no XKEYBOARD extension, so that keys cannot be told from repeats",
         };

@@ -23,6 +23,7 @@ use atoms::Atoms;
 use cursor::Cursors;
 use keyboard::Keyboard;
 use medley_wire::{AppId, WindowId};
+use medley_x11::Conn;
 use nix::poll::PollFlags;
 use paint::Painter;
 use selection::Selection;
@@ -32,11 +33,10 @@ use text::Writer;
 use window::HostWindow;
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{self, ConnectionExt, ImageOrder, Window};
-use x11rb::rust_connection::RustConnection;
 
 /// The host's display and the guest's windows on it.
 pub struct Display {
-    conn: RustConnection,
+    conn: Conn,
     root: Window,
     depth: u8,
     atoms: Atoms,
@@ -73,7 +73,7 @@ impl Display {
     /// # Errors
     /// It cannot be opened, or its pixels are not of the one kind that is drawn here.
     pub fn open(name: Option<&str>, dress: Dress) -> Result<Self> {
-        let (conn, screen) = x11rb::connect(name).map_err(|source| Error::Open {
+        let (conn, screen) = medley_x11::connect(name).map_err(|source| Error::Open {
             name: name.unwrap_or("of the environment").to_owned(),
             source,
         })?;

@@ -5,15 +5,15 @@ use crate::frame::nearest;
 use crate::model::{Layout, Screen};
 use medley_wire::Rect;
 use medley_wire::limits::MONITORS;
+use medley_x11::Conn;
 use x11rb::connection::RequestConnection;
 use x11rb::protocol::randr::{self, ConnectionExt as _, NotifyMask};
 use x11rb::protocol::xproto::{
     AtomEnum, ChangeWindowAttributesAux, ConnectionExt, EventMask, Window,
 };
-use x11rb::rust_connection::RustConnection;
 
 /// Asks to be told when monitors, work areas or the stacking change.
-pub(super) fn listen(conn: &RustConnection, root: Window) -> Result<()> {
+pub(super) fn listen(conn: &Conn, root: Window) -> Result<()> {
     let mask = EventMask::PROPERTY_CHANGE | EventMask::STRUCTURE_NOTIFY;
     let aux = ChangeWindowAttributesAux::new().event_mask(mask);
     conn.change_window_attributes(root, &aux)?;
@@ -24,7 +24,7 @@ pub(super) fn listen(conn: &RustConnection, root: Window) -> Result<()> {
     Ok(())
 }
 
-fn has_randr(conn: &RustConnection) -> Result<bool> {
+fn has_randr(conn: &Conn) -> Result<bool> {
     if conn
         .extension_information(randr::X11_EXTENSION_NAME)?
         .is_none()
@@ -36,7 +36,7 @@ fn has_randr(conn: &RustConnection) -> Result<bool> {
 }
 
 /// The monitors as they are now.
-pub(super) fn read(conn: &RustConnection, root: Window, atoms: &Atoms) -> Result<Layout> {
+pub(super) fn read(conn: &Conn, root: Window, atoms: &Atoms) -> Result<Layout> {
     let work = work_area(conn, root, atoms)?;
     let mut screens = Vec::new();
     if has_randr(conn)? {
@@ -89,7 +89,7 @@ fn within(rect: Rect, work: Option<Rect>) -> Rect {
 }
 
 /// The window manager's work area of the present desktop.
-fn work_area(conn: &RustConnection, root: Window, atoms: &Atoms) -> Result<Option<Rect>> {
+fn work_area(conn: &Conn, root: Window, atoms: &Atoms) -> Result<Option<Rect>> {
     let numbers = |atom: u32| -> Result<Vec<u32>> {
         let reply = conn
             .get_property(false, root, atom, AtomEnum::CARDINAL, 0, 256)?

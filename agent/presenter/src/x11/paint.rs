@@ -11,13 +11,13 @@ use crate::model::Model;
 use crate::screen::Dress;
 use crate::watermark::Watermark;
 use medley_wire::{GuestRect, Rect, Size, Untrusted, WindowId};
+use medley_x11::Conn;
 use std::collections::BTreeMap;
 use x11rb::connection::{Connection, RequestConnection};
 use x11rb::protocol::shm::ConnectionExt as _;
 use x11rb::protocol::xproto::{
     ClipOrdering, ConnectionExt, CreateGCAux, FillStyle, Gcontext, ImageFormat, Rectangle, Window,
 };
-use x11rb::rust_connection::RustConnection;
 
 /// Rectangles of one window that wait; beyond that, all of it is painted.
 const WAITING: usize = 64;
@@ -38,7 +38,7 @@ pub(super) struct Painter {
 
 impl Painter {
     pub fn open(
-        conn: &RustConnection,
+        conn: &Conn,
         root: Window,
         depth: u8,
         dress: &Dress,
@@ -86,7 +86,7 @@ impl Painter {
     }
 
     /// A context that draws nowhere but inside of the ring.
-    pub fn inside(&self, conn: &RustConnection, window: Window, inner: Size) -> Result<Gcontext> {
+    pub fn inside(&self, conn: &Conn, window: Window, inner: Size) -> Result<Gcontext> {
         let gc = conn.generate_id()?;
         conn.create_gc(gc, window, &CreateGCAux::new().graphics_exposures(0))?;
         self.confine(conn, gc, inner)?;
@@ -94,7 +94,7 @@ impl Painter {
     }
 
     /// The same context after the window got another size.
-    pub fn confine(&self, conn: &RustConnection, gc: Gcontext, inner: Size) -> Result<()> {
+    pub fn confine(&self, conn: &Conn, gc: Gcontext, inner: Size) -> Result<()> {
         let (x, y) = self.frame.origin();
         let rect = rectangle((x, y, side(inner.width()), side(inner.height())));
         conn.set_clip_rectangles(ClipOrdering::UNSORTED, gc, 0, 0, &[rect])?;
@@ -125,7 +125,7 @@ impl Painter {
     /// Paints a window's ring, and its caption if it has one.
     pub fn ring(
         &self,
-        conn: &RustConnection,
+        conn: &Conn,
         host: &HostWindow,
         dress: &Dress,
         writer: Option<&Writer>,
@@ -153,7 +153,7 @@ impl Painter {
     /// Paints what waits, and waits for the server: what it has read may be written over.
     pub fn paint(
         &mut self,
-        conn: &RustConnection,
+        conn: &Conn,
         windows: &BTreeMap<WindowId, HostWindow>,
         model: &Model,
     ) -> Result<()> {
@@ -178,7 +178,7 @@ impl Painter {
         Ok(())
     }
 
-    fn wait(&mut self, conn: &RustConnection) -> Result<()> {
+    fn wait(&mut self, conn: &Conn) -> Result<()> {
         conn.get_input_focus()?.reply()?;
         if let Some(segment) = &mut self.segment {
             segment.read();
@@ -188,7 +188,7 @@ impl Painter {
 
     fn copy(
         &mut self,
-        conn: &RustConnection,
+        conn: &Conn,
         host: &HostWindow,
         place: Inside,
         canvas: &Canvas,
@@ -222,7 +222,7 @@ impl Painter {
 
     fn piece(
         &mut self,
-        conn: &RustConnection,
+        conn: &Conn,
         host: &HostWindow,
         (x, y): (i16, i16),
         part: Rect,

@@ -1,11 +1,11 @@
 //! Memory that is shared with the X server: pixels are written into a file without a name, and the server
 //! copies them from there. Written, not mapped: that costs one call a piece, and nothing unsafe.
 use crate::error::Result;
+use medley_x11::Conn;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use x11rb::protocol::shm::{self, ConnectionExt};
-use x11rb::rust_connection::RustConnection;
 
 /// Bytes of it: two screens of 4K at 32 bits. Only what is used costs memory.
 const BYTES: usize = 64 << 20;
@@ -19,7 +19,7 @@ pub(super) struct Segment {
 
 impl Segment {
     /// A segment, if the server is on this machine and takes descriptors.
-    pub fn open(conn: &RustConnection) -> Result<Option<Self>> {
+    pub fn open(conn: &Conn) -> Result<Option<Self>> {
         use x11rb::connection::{Connection, RequestConnection};
         if conn
             .extension_information(shm::X11_EXTENSION_NAME)?

@@ -3,6 +3,7 @@
 use super::{Atoms, Display};
 use crate::error::Result;
 use crate::screen::{Content, Form, Forms, Said};
+use medley_x11::Conn;
 use std::collections::BTreeMap;
 use x11rb::connection::Connection;
 use x11rb::protocol::xfixes::{ConnectionExt as _, SelectionEventMask};
@@ -11,7 +12,6 @@ use x11rb::protocol::xproto::{
     Property, PropertyNotifyEvent, SELECTION_NOTIFY_EVENT, SelectionNotifyEvent,
     SelectionRequestEvent, Timestamp, Window, WindowClass,
 };
-use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
 
 /// Apps that wait for a copy at once; more are told that there is nothing.
@@ -173,7 +173,7 @@ impl Display {
 }
 
 impl Selection {
-    fn open(conn: &RustConnection, atoms: &Atoms, root: Window) -> Result<Self> {
+    fn open(conn: &Conn, atoms: &Atoms, root: Window) -> Result<Self> {
         use x11rb::connection::RequestConnection;
         let window = conn.generate_id()?;
         conn.create_window(
@@ -217,7 +217,7 @@ impl Selection {
     }
 
     /// Asks the owner in which forms its copy can be had.
-    fn ask_forms(&self, conn: &RustConnection, atoms: &Atoms) -> Result<()> {
+    fn ask_forms(&self, conn: &Conn, atoms: &Atoms) -> Result<()> {
         let (targets, now) = (atoms.TARGETS, x11rb::CURRENT_TIME);
         conn.convert_selection(self.window, atoms.CLIPBOARD, targets, targets, now)?;
         Ok(())
@@ -226,7 +226,7 @@ impl Selection {
     fn hear(
         &mut self,
         event: &x11rb::protocol::Event,
-        conn: &RustConnection,
+        conn: &Conn,
         atoms: &Atoms,
     ) -> Result<Option<Said>> {
         use x11rb::protocol::Event;
@@ -264,7 +264,7 @@ impl Selection {
     fn requested(
         &mut self,
         request: SelectionRequestEvent,
-        conn: &RustConnection,
+        conn: &Conn,
         atoms: &Atoms,
     ) -> Result<Option<Said>> {
         let targets = [atoms.TARGETS, atoms.TIMESTAMP];
@@ -302,7 +302,7 @@ impl Selection {
     fn forms(
         &self,
         notify: &SelectionNotifyEvent,
-        conn: &RustConnection,
+        conn: &Conn,
         atoms: &Atoms,
     ) -> Result<Option<Said>> {
         if self.owned.any() {
@@ -328,7 +328,7 @@ impl Selection {
     fn answered(
         &mut self,
         notify: &SelectionNotifyEvent,
-        conn: &RustConnection,
+        conn: &Conn,
         atoms: &Atoms,
     ) -> Result<Option<Said>> {
         let Some(fetch) = &mut self.fetch else {
@@ -357,11 +357,7 @@ impl Selection {
     }
 
     /// A piece of the owner's copy is there; an empty one is the end.
-    fn piece(
-        &mut self,
-        notify: &PropertyNotifyEvent,
-        conn: &RustConnection,
-    ) -> Result<Option<Said>> {
+    fn piece(&mut self, notify: &PropertyNotifyEvent, conn: &Conn) -> Result<Option<Said>> {
         let comes = self.fetch.as_ref().is_some_and(|fetch| {
             fetch.pieces.is_some()
                 && fetch.property == notify.atom
@@ -393,7 +389,7 @@ impl Selection {
     }
 
     /// Takes a property of ours away: its owner sees that it was read.
-    fn take(&self, at: Atom, conn: &RustConnection) -> Result<GetPropertyReply> {
+    fn take(&self, at: Atom, conn: &Conn) -> Result<GetPropertyReply> {
         let words = u32::try_from(self.most / 4).unwrap_or(u32::MAX);
         Ok(conn
             .get_property(true, self.window, at, AtomEnum::ANY, 0, words)?
@@ -420,7 +416,7 @@ fn property(request: &SelectionRequestEvent) -> u32 {
     }
 }
 
-fn notify(conn: &RustConnection, request: &SelectionRequestEvent, yes: bool) -> Result<()> {
+fn notify(conn: &Conn, request: &SelectionRequestEvent, yes: bool) -> Result<()> {
     let event = SelectionNotifyEvent {
         response_type: SELECTION_NOTIFY_EVENT,
         sequence: 0,

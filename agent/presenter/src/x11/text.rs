@@ -1,11 +1,11 @@
 //! The host's own words in the host's own font: on captions, on the lock card, as a watermark. A font of the X
 //! server's is used, so that no file of fonts is ever parsed here. Latin letters only; others become `?`.
 use crate::error::Result;
+use medley_x11::Conn;
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{
     self, ConnectionExt, CreateGCAux, Drawable, Font, Gcontext, ImageFormat,
 };
-use x11rb::rust_connection::RustConnection;
 
 /// Letters of one piece of text, at most.
 const LETTERS: usize = 200;
@@ -33,7 +33,7 @@ fn latin(text: &str) -> Vec<u8> {
 
 impl Writer {
     /// The server's fixed font, if it has one.
-    pub fn open(conn: &RustConnection) -> Result<Option<Self>> {
+    pub fn open(conn: &Conn) -> Result<Option<Self>> {
         let font = conn.generate_id()?;
         for name in ["9x15bold", "fixed"] {
             if conn.open_font(font, name.as_bytes())?.check().is_ok() {
@@ -60,7 +60,7 @@ impl Writer {
     /// Writes on a drawable, in colours as pixels.
     pub fn write(
         &self,
-        conn: &RustConnection,
+        conn: &Conn,
         on: Drawable,
         (x, baseline): (i16, i16),
         (ink, paper): (u32, u32),
@@ -84,7 +84,7 @@ impl Writer {
     /// Which pixels a text covers: width, height, and a truth for each pixel.
     pub fn mask(
         &self,
-        conn: &RustConnection,
+        conn: &Conn,
         root: xproto::Window,
         depth: u8,
         text: &str,
